@@ -27,7 +27,7 @@ class BlockStore(DescriptorStore):
     def __init__(
         self, url: str, path: Path, fd: int, size: int, *, read_only: bool, can_discard: bool
     ) -> None:
-        super().__init__(url, fd, size, read_only=read_only, can_discard=can_discard)
+        super().__init__(url, fd, size, read_only=read_only, in_memory=False, can_discard=can_discard)
         self._path = path
 
     @classmethod

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from os import preadv, pwritev
 from typing import Final
 
-from backing_stores.linux import can_read_without_waiting, is_in_memory, punch_hole
+from backing_stores.linux import can_read_without_waiting, punch_hole
 
 _ZEROS: Final = bytes(1 << 20)
 
@@ -36,13 +36,14 @@ class DescriptorStore:
         "url",
     )
 
-    def __init__(self, url: str, fd: int, size: int, *, read_only: bool, can_discard: bool) -> None:
+    def __init__(
+        self, url: str, fd: int, size: int, *, read_only: bool, in_memory: bool, can_discard: bool
+    ) -> None:
         self.url = url
         self.fd = fd
         self.size = size
         self.read_only = read_only
         self.can_discard = can_discard and not read_only
-        in_memory = is_in_memory(fd)
         without_waiting = can_read_without_waiting(fd)
         self.durable = not in_memory
         self._flags = os.RWF_NOWAIT if without_waiting else 0

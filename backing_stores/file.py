@@ -17,7 +17,7 @@ from typing import Self
 
 from backing_stores.descriptor import DescriptorStore
 from backing_stores.interface import SECTOR, StoreError, check_size
-from backing_stores.linux import punch_hole
+from backing_stores.linux import is_in_memory, punch_hole
 
 
 def path_of(url: str, base: Path | None) -> Path:
@@ -71,7 +71,9 @@ class FileStore(DescriptorStore):
     def __init__(self, url: str, path: Path, fd: int, size: int, *, read_only: bool) -> None:
         # Asked for beyond the end of the file, where there is nothing to lose.
         can_discard = not read_only and punch_hole(fd, size, SECTOR)
-        super().__init__(url, fd, size, read_only=read_only, can_discard=can_discard)
+        super().__init__(
+            url, fd, size, read_only=read_only, in_memory=is_in_memory(fd), can_discard=can_discard
+        )
         self._path = path
 
     @classmethod

@@ -34,7 +34,7 @@ class MemoryStore(DescriptorStore):
         fd = os.memfd_create("mpxtarget", os.MFD_CLOEXEC)
         try:
             os.ftruncate(fd, size)
-            return cls(url, fd, size, read_only=read_only, can_discard=True)
+            return cls(url, fd, size, read_only=read_only, in_memory=True, can_discard=True)
         except OSError as error:
             os.close(fd)
             raise StoreError(f"{url}: {size} bytes of memory cannot be had: {error.strerror}") from error
