@@ -1,0 +1,58 @@
+"""What is configured about an array and its virtual disks: plain records, kept on disk by the server's state.
+ A record is a fact that outlasts a restart. It does nothing; `array.array` turns records into an array that
+answers commands. Sizes are bytes. Secrets are bytes and never part of a repr.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Policy = Literal["present-all", "masked"]
+"""`present-all`: every initiator sees every virtual disk at the disk's own LUN. `masked`: an initiator sees
+only what is presented to it, and an unknown one sees LUN 0 alone, as on the hardware."""
+
+ControllerName = Literal["A", "B"]
+
+Preferred = Literal["none", "A", "B", "A-failback", "B-failback"]
+"""The preferred path settings of an EVA: No Preference; Path A (B) - Failover Only; Path A (B) -
+Failover/Failback."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRecord:
+    """The array and its bridge."""
+
+    name: str
+    model: str
+    """Key of `array.models.MODELS`: "HSV300"."""
+    node_wwn: int
+    controller_serial: str
+    bridge_serial: str
+    name_template: str
+    policy: Policy
+    target_user: str = ""
+    target_secret: bytes = field(default=b"", repr=False)
+    """What the array answers with in mutual CHAP when the initiator's own record names nothing else."""
+    wwlun_base: bytes = bytes(16)
+    """The World Wide LUN Name with an object counter of 0; see `array.identity`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VdiskRecord:
+    """A virtual disk."""
+
+    id: int
+    name: str
+    lun: int | None
+    """The LUN of its own (1..255), at which the policy present-all shows it; None: only presentations show
+    it."""
+    wwlun: bytes
+    """The World Wide LUN Name: an NAA-6 designator of 16 bytes, the same on every path."""
+    size: int
+    block_size: int
+    store_url: str
+    """Where the blocks live. `file:` with a relative path is relative to the state folder, which can so be
+    moved."""
+    read_only: bool
+    preferred: Preferred
+    controller: ControllerName
+    """The controller that manages the disk now."""

@@ -1,0 +1,706 @@
+"""What outlasts a restart: one SQLite database per array, in the state folder. The only module that knows
+SQLite.
+
+Rules kept here:
+- What a method has returned is on stable storage: every change is a transaction, synchronous=EXTRA (as
+  FULL, and the folder is synced too). A process that is killed leaves either the whole change or nothing of
+  it. Several changes are made one with `with state.transaction():`.
+- Nothing gets in that `server.validation` has not passed; what contradicts a record already there is a
+  `Conflict`.
+- Every error is a `Refusal` that says what to do; sqlite3 exceptions do not leave this module.
+- The database carries its schema version. An older one is brought up to date when it is opened, a newer one
+  refused.
+- The file has mode 0600: it holds CHAP secrets.
+- Methods may be called from any thread; a lock makes them one at a time.
+
+    folder/array.db      this
+    folder/serve.lock    who may write (server.lock)
+    folder/vdisks/       the default place of file-backed virtual disks
+"""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from mpxtarget.array import identity
+from mpxtarget.array.models import DEFAULT_MODEL, MODELS
+from mpxtarget.array.records import ArrayRecord, ControllerName, Policy, Preferred, VdiskRecord
+from mpxtarget.bridge.portals import is_wildcard
+from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
+from mpxtarget.server import validation
+from mpxtarget.server.errors import Busy, Conflict, Invalid, NotFound, Refusal
+
+__all__ = [
+    "ArrayRecord",
+    "InitiatorRecord",
+    "PortalRecord",
+    "PortalSpec",
+    "PresentationRecord",
+    "State",
+    "VdiskRecord",
+    "VdiskSpec",
+]
+
+DATABASE_NAME: Final = "array.db"
+VDISK_FOLDER: Final = "vdisks"
+DEFAULT_NAME_TEMPLATE: Final = "iqn.2004-09.com.hp:fcgw.mpx100.{serial}.b1.{nn}.{wwn}"
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x6D707874  # "mpxt"
+_BUSY_TIMEOUT: Final = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSpec:
+    """A portal that is to be added."""
+
+    address: str
+    port: int = 3260
+    advertise: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VdiskSpec:
+    """A virtual disk that is to be added. Size in bytes."""
+
+    name: str
+    size: int
+    lun: int | Literal["next"] | None = "next"
+    """"next": the lowest LUN that no virtual disk has, or None when there is none left."""
+    block_size: int = 512
+    store_url: str | None = None
+    """None: a sparse file of the vdisk's name in the state folder."""
+    read_only: bool = False
+    preferred: Preferred = "none"
+    wwlun: bytes | None = None
+    """None: the array makes one."""
+
+
+DEMO_PORTALS: Final = (PortalSpec("127.0.0.1", 3260), PortalSpec("127.0.0.1", 3261))
+DEMO_VDISKS: Final = (VdiskSpec("vdisk1", 1 << 30), VdiskSpec("vdisk2", 1 << 30))
+
+_SCHEMA: Final = """
+CREATE TABLE array (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    node_wwn INTEGER NOT NULL,
+    controller_serial TEXT NOT NULL,
+    bridge_serial TEXT NOT NULL,
+    name_template TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    target_user TEXT NOT NULL,
+    target_secret BLOB NOT NULL,
+    wwlun_base BLOB NOT NULL,
+    wwluns_made INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE portal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    advertise TEXT,
+    enabled INTEGER NOT NULL
+) STRICT;
+CREATE TABLE vdisk (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    lun INTEGER UNIQUE,
+    wwlun BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    block_size INTEGER NOT NULL,
+    store_url TEXT NOT NULL,
+    read_only INTEGER NOT NULL,
+    preferred TEXT NOT NULL,
+    controller TEXT NOT NULL
+) STRICT;
+CREATE TABLE initiator (
+    name TEXT PRIMARY KEY,
+    alias TEXT NOT NULL,
+    chap_user TEXT NOT NULL,
+    chap_secret BLOB NOT NULL,
+    target_user TEXT NOT NULL,
+    target_secret BLOB NOT NULL,
+    first_seen REAL,
+    last_seen REAL
+) STRICT;
+CREATE TABLE presentation (
+    vdisk_id INTEGER NOT NULL REFERENCES vdisk (id) ON DELETE CASCADE,
+    initiator TEXT NOT NULL REFERENCES initiator (name) ON DELETE CASCADE,
+    lun INTEGER NOT NULL,
+    PRIMARY KEY (initiator, lun),
+    UNIQUE (vdisk_id, initiator)
+) STRICT;
+"""
+
+_UPGRADES: Final[dict[int, str]] = {0: _SCHEMA}
+"""Script that turns schema version N into N + 1."""
+
+_ARRAY: Final = "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy, target_user, target_secret, wwlun_base"
+_PORTAL: Final = "id, address, port, advertise, enabled"
+_VDISK: Final = "id, name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
+_INITIATOR: Final = "name, alias, chap_user, chap_secret, target_user, target_secret, first_seen, last_seen"
+
+
+class State:
+    """The records of one array. Made by `State.create` or `State.open`; a context manager that closes it."""
+
+    def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
+        """Use `create` or `open`."""
+        self.folder = folder
+        self._database = database
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    # Opening
+
+    @classmethod
+    def exists(cls, folder: str | os.PathLike[str]) -> bool:
+        """Whether there is an array in the folder."""
+        return _database_path(Path(folder)).exists()
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        model: str = DEFAULT_MODEL,
+        name: str | None = None,
+        policy: Policy = "present-all",
+        name_template: str = DEFAULT_NAME_TEMPLATE,
+        portals: Sequence[PortalSpec] = DEMO_PORTALS,
+        vdisks: Sequence[VdiskSpec] = DEMO_VDISKS,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Make a new array, wholly or not at all; the defaults are the demo. The folder is made if it is
+                missing.
+         Makes records only; `server.assemble` makes the backing stores. The name defaults to the model's marketing
+        name.
+        """
+        folder = Path(folder).absolute()
+        path = _database_path(folder)
+        if path.exists():
+            raise Conflict(f"there is already an array in {folder}", "choose another folder with --state")
+        new = path.with_name(f"{DATABASE_NAME}.new{os.getpid()}")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new.unlink(missing_ok=True)
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise _from_os(error, f"cannot make an array in {folder}") from None
+        try:
+            with cls(folder, _connect(new)) as state, state.transaction():
+                state._run(f"PRAGMA application_id = {_APPLICATION_ID}")
+                state._upgrade(0)
+                state._insert_array(_new_array(model, name, policy, name_template, entropy))
+                for portal in portals:
+                    state.add_portal(portal)
+                for vdisk in vdisks:
+                    state.add_vdisk(vdisk)
+            _publish(new, path)
+        except OSError as error:
+            raise _from_os(error, f"cannot make an array in {folder}") from None
+        finally:
+            new.unlink(missing_ok=True)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """The array in the folder."""
+        folder = Path(folder).absolute()
+        path = _database_path(folder)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except FileNotFoundError:
+            raise NotFound(f"no array in {folder}", f"run `mpxtarget init --state {folder}`") from None
+        except OSError as error:
+            raise _from_os(error, f"cannot open {path}") from None
+        state = cls(folder, _connect(path))
+        try:
+            state._check()
+        except BaseException:
+            state.close()
+            raise
+        return state
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<State of {self.folder}>"
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes made inside happen together, or, when an exception leaves it, not at all. May be
+        nested."""
+        with self._lock:
+            if self._depth == 0:
+                self._run("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0 and self._database.in_transaction:
+                    self._run("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                try:
+                    self._run("COMMIT")
+                except BaseException:
+                    if self._database.in_transaction:
+                        self._run("ROLLBACK")
+                    raise
+
+    # The array
+
+    def array(self) -> ArrayRecord:
+        return ArrayRecord(*self._run(f"SELECT {_ARRAY} FROM array")[0])
+
+    def update_array(self, record: ArrayRecord) -> ArrayRecord:
+        """Keep a changed array record. World Wide Names and LUN Names stay what they are."""
+        with self.transaction():
+            old = self.array()
+            if (record.node_wwn, record.wwlun_base) != (old.node_wwn, old.wwlun_base):
+                raise Conflict("the World Wide Names of an array cannot be changed")
+            if record.target_secret:
+                validation.array(record)
+                for initiator in self.list_initiators():
+                    validation.initiator(initiator, record.target_secret)
+            self._insert_array(record)
+            return record
+
+    def _insert_array(self, record: ArrayRecord) -> None:
+        validation.array(record)
+        values = [getattr(record, column) for column in _ARRAY.split(", ")]
+        self._run(
+            f"INSERT INTO array (only, {_ARRAY}) VALUES (1{', ?' * len(values)}) "
+            f"ON CONFLICT (only) DO UPDATE SET ({_ARRAY}) = ({', '.join('excluded.' + c for c in _ARRAY.split(', '))})",
+            *values,
+        )
+
+    # Portals
+
+    def list_portals(self) -> list[PortalRecord]:
+        return [_portal(row) for row in self._run(f"SELECT {_PORTAL} FROM portal ORDER BY id")]
+
+    def get_portal(self, portal_id: int) -> PortalRecord:
+        rows = self._run(f"SELECT {_PORTAL} FROM portal WHERE id = ?", portal_id)
+        if not rows:
+            raise NotFound(f"there is no portal {portal_id}", "`mpxtarget portal list` shows them")
+        return _portal(rows[0])
+
+    def add_portal(self, spec: PortalSpec) -> PortalRecord:
+        with self.transaction():
+            record = validation.portal(PortalRecord(0, spec.address, spec.port, spec.advertise, spec.enabled))
+            self._check_portal(record)
+            rows = self._run(
+                "INSERT INTO portal (address, port, advertise, enabled) VALUES (?, ?, ?, ?) RETURNING id",
+                record.address,
+                record.port,
+                record.advertise,
+                record.enabled,
+            )
+            return replace(record, id=rows[0][0])
+
+    def update_portal(self, record: PortalRecord) -> PortalRecord:
+        with self.transaction():
+            record = validation.portal(record)
+            self.get_portal(record.id)
+            self._check_portal(record)
+            self._run(
+                "UPDATE portal SET address = ?, port = ?, advertise = ?, enabled = ? WHERE id = ?",
+                record.address,
+                record.port,
+                record.advertise,
+                record.enabled,
+                record.id,
+            )
+            return record
+
+    def remove_portal(self, portal_id: int) -> PortalRecord:
+        with self.transaction():
+            record = self.get_portal(portal_id)
+            self._run("DELETE FROM portal WHERE id = ?", portal_id)
+            return record
+
+    def _check_portal(self, record: PortalRecord) -> None:
+        for other in self.list_portals():
+            if other.id == record.id or other.port != record.port or record.port == 0:
+                continue
+            if other.address == record.address:
+                raise Conflict(f"portal {other.id} already listens on {record.address} port {record.port}")
+            same_family = (":" in other.address) == (":" in record.address)
+            wildcard = is_wildcard(other.address) or is_wildcard(record.address)
+            if wildcard and same_family and other.enabled and record.enabled:
+                raise Conflict(
+                    f"{record.address} port {record.port} overlaps portal {other.id}, {other.address} port {other.port}",
+                    "use another port, or disable or remove that portal",
+                )
+
+    # Virtual disks
+
+    def list_vdisks(self) -> list[VdiskRecord]:
+        """By LUN, those without one last."""
+        return [_vdisk(row) for row in self._run(f"SELECT {_VDISK} FROM vdisk ORDER BY lun IS NULL, lun, id")]
+
+    def get_vdisk(self, vdisk_id: int) -> VdiskRecord:
+        return self._one_vdisk("id", vdisk_id)
+
+    def find_vdisk(self, name: str) -> VdiskRecord:
+        """By name, in capitals or small letters."""
+        return self._one_vdisk("name", name)
+
+    def find_vdisk_by_lun(self, lun: int) -> VdiskRecord:
+        return self._one_vdisk("lun", lun)
+
+    def _one_vdisk(self, column: Literal["id", "name", "lun"], value: int | str) -> VdiskRecord:
+        rows = self._run(f"SELECT {_VDISK} FROM vdisk WHERE {column} = ?", value)
+        if not rows:
+            what = {"id": "vdisk number", "name": "vdisk", "lun": "vdisk at LUN"}[column]
+            raise NotFound(f"there is no {what} {value}", "`mpxtarget lun list` shows them")
+        return _vdisk(rows[0])
+
+    def next_free_lun(self) -> int | None:
+        """The lowest LUN that no virtual disk has; None if all are taken."""
+        taken = {row[0] for row in self._run("SELECT lun FROM vdisk")}
+        return next((n for n in range(validation.MIN_LUN, validation.MAX_LUN + 1) if n not in taken), None)
+
+    def add_vdisk(self, spec: VdiskSpec) -> VdiskRecord:
+        """Add the record of a virtual disk; its store is made by `server.assemble`.
+
+        Its controller is the preferred one, or with no preference the one that manages fewer disks, A first.
+        """
+        with self.transaction():
+            record = validation.vdisk(
+                VdiskRecord(
+                    id=0,
+                    name=spec.name,
+                    lun=self.next_free_lun() if spec.lun == "next" else spec.lun,
+                    wwlun=self._next_wwlun() if spec.wwlun is None else spec.wwlun,
+                    size=spec.size,
+                    block_size=spec.block_size,
+                    store_url=f"file:{VDISK_FOLDER}/{spec.name}.img"
+                    if spec.store_url is None
+                    else spec.store_url,
+                    read_only=spec.read_only,
+                    preferred=spec.preferred,
+                    controller=self._first_controller(spec.preferred),
+                )
+            )
+            self._check_vdisk(record)
+            columns = _VDISK.split(", ")[1:]
+            rows = self._run(
+                f"INSERT INTO vdisk ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id",
+                *(getattr(record, column) for column in columns),
+            )
+            return replace(record, id=rows[0][0])
+
+    def update_vdisk(self, record: VdiskRecord) -> VdiskRecord:
+        """Keep a changed record of a virtual disk. Its World Wide LUN Name and block size stay what they
+        are."""
+        with self.transaction():
+            old = self.get_vdisk(record.id)
+            if record.wwlun != old.wwlun or record.block_size != old.block_size:
+                raise Conflict(f"the World Wide LUN Name and the block size of {old.name} cannot be changed")
+            validation.vdisk(record)
+            self._check_vdisk(record)
+            columns = _VDISK.split(", ")[1:]
+            self._run(
+                f"UPDATE vdisk SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?",
+                *(getattr(record, column) for column in columns),
+                record.id,
+            )
+            return record
+
+    def remove_vdisk(self, vdisk_id: int) -> VdiskRecord:
+        """Remove the record of a virtual disk and its presentations. Its store is left alone."""
+        with self.transaction():
+            record = self.get_vdisk(vdisk_id)
+            self._run("DELETE FROM vdisk WHERE id = ?", vdisk_id)
+            return record
+
+    def store_url(self, record: VdiskRecord) -> str:
+        """Where the blocks live, with the path of a `file:` made absolute."""
+        scheme, _, path = record.store_url.partition(":")
+        if scheme == "file" and not path.startswith("/"):
+            return f"file:{self.folder / path}"
+        return record.store_url
+
+    def _check_vdisk(self, record: VdiskRecord) -> None:
+        rows = self._run(
+            "SELECT name, lun, wwlun, store_url FROM vdisk "
+            "WHERE id != ? AND (name = ? OR lun = ? OR wwlun = ? OR store_url = ?)",
+            record.id,
+            record.name,
+            record.lun,
+            record.wwlun,
+            record.store_url,
+        )
+        for name, lun, wwlun, url in rows:
+            if name.lower() == record.name.lower():
+                raise Conflict(f"there is already a vdisk {name}", "`mpxtarget lun list` shows them")
+            if lun is not None and lun == record.lun:
+                free = self.next_free_lun()
+                raise Conflict(
+                    f"LUN {lun} belongs to vdisk {name}", f"the next free one is {free}" if free else ""
+                )
+            if wwlun == record.wwlun:
+                raise Conflict(f"vdisk {name} has the World Wide LUN Name {identity.dashed(wwlun)}")
+            # `memory:` names no place, so two of them are two disks.
+            if url == record.store_url and url.partition(":")[2]:
+                raise Conflict(f"vdisk {name} lives in {url} already", "two disks cannot share one store")
+
+    def _next_wwlun(self) -> bytes:
+        base, made = self._run(
+            "UPDATE array SET wwluns_made = wwluns_made + 1 RETURNING wwlun_base, wwluns_made"
+        )[0]
+        if made >= identity.MAX_WWLUNS:
+            raise Refusal(
+                "this array has no World Wide LUN Names left", "make a new array with `mpxtarget init`"
+            )
+        return identity.wwlun(base, made)
+
+    def _first_controller(self, preferred: Preferred) -> ControllerName:
+        if preferred != "none":
+            return "A" if preferred[0] == "A" else "B"
+        on_a, on_b = self._run(
+            "SELECT count(*) FILTER (WHERE controller = 'A'), count(*) FILTER (WHERE controller = 'B') FROM vdisk"
+        )[0]
+        return "A" if on_a <= on_b else "B"
+
+    # Initiators
+
+    def list_initiators(self) -> list[InitiatorRecord]:
+        return [
+            InitiatorRecord(*row) for row in self._run(f"SELECT {_INITIATOR} FROM initiator ORDER BY name")
+        ]
+
+    def get_initiator(self, name: str) -> InitiatorRecord:
+        name = validation.initiator_name(name)
+        rows = self._run(f"SELECT {_INITIATOR} FROM initiator WHERE name = ?", name)
+        if not rows:
+            raise NotFound(f"there is no initiator {name}", "`mpxtarget initiator list` shows them")
+        return InitiatorRecord(*rows[0])
+
+    def add_initiator(self, record: InitiatorRecord) -> InitiatorRecord:
+        with self.transaction():
+            record = validation.initiator(record, self.array().target_secret)
+            if self._run("SELECT 1 FROM initiator WHERE name = ?", record.name):
+                raise Conflict(
+                    f"there is already an initiator {record.name}", "`mpxtarget initiator list` shows it"
+                )
+            self._put_initiator(record)
+            return record
+
+    def update_initiator(self, record: InitiatorRecord) -> InitiatorRecord:
+        with self.transaction():
+            record = validation.initiator(record, self.array().target_secret)
+            self.get_initiator(record.name)
+            self._put_initiator(record)
+            return record
+
+    def see_initiator(self, name: str, now: float) -> InitiatorRecord:
+        """Note that an initiator logged in at `now` (seconds since the epoch); an unknown one becomes
+        known."""
+        name = validation.initiator_name(name)
+        rows = self._run(
+            "INSERT INTO initiator VALUES (?1, '', '', x'', '', x'', ?2, ?2) ON CONFLICT (name) DO UPDATE "
+            f"SET first_seen = coalesce(first_seen, ?2), last_seen = ?2 RETURNING {_INITIATOR}",
+            name,
+            now,
+        )
+        return InitiatorRecord(*rows[0])
+
+    def remove_initiator(self, name: str) -> InitiatorRecord:
+        """Remove an initiator and what is presented to it."""
+        with self.transaction():
+            record = self.get_initiator(name)
+            self._run("DELETE FROM initiator WHERE name = ?", record.name)
+            return record
+
+    def _put_initiator(self, record: InitiatorRecord) -> None:
+        columns = _INITIATOR.split(", ")
+        self._run(
+            f"INSERT INTO initiator ({_INITIATOR}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (name) "
+            f"DO UPDATE SET ({', '.join(columns[1:])}) = ({', '.join('excluded.' + c for c in columns[1:])})",
+            *(getattr(record, column) for column in columns),
+        )
+
+    # Presentations
+
+    def list_presentations(self, initiator: str | None = None) -> list[PresentationRecord]:
+        """All of them, or those of one initiator; by initiator and LUN."""
+        if initiator is None:
+            rows = self._run("SELECT vdisk_id, initiator, lun FROM presentation ORDER BY initiator, lun")
+        else:
+            name = validation.initiator_name(initiator)
+            rows = self._run(
+                "SELECT vdisk_id, initiator, lun FROM presentation WHERE initiator = ? ORDER BY lun", name
+            )
+        return [PresentationRecord(*row) for row in rows]
+
+    def add_presentation(self, record: PresentationRecord) -> PresentationRecord:
+        with self.transaction():
+            validation.lun(record.lun)
+            vdisk = self.get_vdisk(record.vdisk_id)
+            name = self.get_initiator(record.initiator).name
+            for other in self.list_presentations(name):
+                if other.vdisk_id == vdisk.id:
+                    raise Conflict(
+                        f"{vdisk.name} is presented to {name} already, at LUN {other.lun}",
+                        "unpresent it first to move it",
+                    )
+                if other.lun == record.lun:
+                    taken = self.get_vdisk(other.vdisk_id).name
+                    raise Conflict(f"{name} already has {taken} at LUN {record.lun}")
+            self._run("INSERT INTO presentation VALUES (?, ?, ?)", vdisk.id, name, record.lun)
+            return replace(record, initiator=name)
+
+    def remove_presentation(self, vdisk_id: int, initiator: str) -> PresentationRecord:
+        with self.transaction():
+            name = validation.initiator_name(initiator)
+            rows = self._run(
+                "DELETE FROM presentation WHERE vdisk_id = ? AND initiator = ? RETURNING vdisk_id, initiator, lun",
+                vdisk_id,
+                name,
+            )
+            if not rows:
+                raise NotFound(f"{self.get_vdisk(vdisk_id).name} is not presented to {name}")
+            return PresentationRecord(*rows[0])
+
+    # SQLite
+
+    def _run(self, sql: str, *values: Any) -> list[Any]:
+        with self._lock:
+            try:
+                return self._database.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: sqlite3.Error) -> Refusal:
+        path = _database_path(self.folder)
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Busy(f"{path} is being written to by another process", "try again")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return Refusal(
+                f"{path} is damaged or not a database", "put a copy of it back, or make a new array elsewhere"
+            )
+        if code == sqlite3.SQLITE_FULL:
+            return Refusal(f"no space left to write {path}", "make room on that file system")
+        if code in (
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_IOERR,
+        ):
+            return Refusal(
+                f"cannot write {path}: {error}", "check the owner and the mode of the folder and the file"
+            )
+        return Refusal(f"{path}: {error}")
+
+    def _check(self) -> None:
+        application = self._run("PRAGMA application_id")[0][0]
+        version = self._run("PRAGMA user_version")[0][0]
+        path = _database_path(self.folder)
+        if application != _APPLICATION_ID:
+            raise Refusal(f"{path} is not the database of an array", "choose another folder with --state")
+        if version > SCHEMA_VERSION:
+            raise Refusal(
+                f"{path} was written by a newer mpxtarget (schema {version}, this one knows {SCHEMA_VERSION})",
+                "run that version",
+            )
+        problem = self._run("PRAGMA quick_check(1)")[0][0]
+        if problem != "ok":
+            raise Refusal(
+                f"{path} is damaged: {problem}", "put a copy of it back, or make a new array elsewhere"
+            )
+        if version < SCHEMA_VERSION:
+            with self.transaction():
+                self._upgrade(version)
+
+    def _upgrade(self, version: int) -> None:
+        while version < SCHEMA_VERSION:
+            for statement in _UPGRADES[version].split(";"):
+                self._run(statement)
+            version += 1
+        self._run(f"PRAGMA user_version = {version}")
+
+
+def _database_path(folder: Path) -> Path:
+    return folder / DATABASE_NAME
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA synchronous = EXTRA")
+    database.execute("PRAGMA foreign_keys = ON")
+    return database
+
+
+def _publish(new: Path, path: Path) -> None:
+    """Give the finished database its name, unless somebody else was faster."""
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise Conflict(
+            f"there is already an array in {path.parent}", "choose another folder with --state"
+        ) from None
+    except OSError:
+        new.rename(path)  # a file system without hard links
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _new_array(
+    model: str, name: str | None, policy: Policy, name_template: str, entropy: Callable[[int], bytes]
+) -> ArrayRecord:
+    row = MODELS.get(model)
+    if row is None:
+        raise Invalid(f"{model!r} is not a model", f"use one of {', '.join(MODELS)}")
+    return ArrayRecord(
+        name=row.marketing.partition("/")[0] if name is None else name,
+        model=model,
+        node_wwn=identity.make_node_wwn(row.node_oui, entropy(identity.ENTROPY_BYTES)),
+        controller_serial=identity.make_controller_serial(entropy(identity.ENTROPY_BYTES)),
+        bridge_serial=identity.make_bridge_serial(entropy(identity.ENTROPY_BYTES)),
+        name_template=name_template,
+        policy=policy,
+        wwlun_base=identity.make_wwlun_base(row.wwlun_oui, entropy(identity.ENTROPY_BYTES)),
+    )
+
+
+def _from_os(error: OSError, what: str) -> Refusal:
+    reason = os.strerror(error.errno or errno.EIO)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Refusal(
+            f"{what}: {reason}", "run as the user that owns the folder, or choose another with --state"
+        )
+    return Refusal(f"{what}: {reason}", "check the folder, or choose another with --state")
+
+
+def _portal(row: tuple[Any, ...]) -> PortalRecord:
+    return PortalRecord(row[0], row[1], row[2], row[3], bool(row[4]))
+
+
+def _vdisk(row: tuple[Any, ...]) -> VdiskRecord:
+    values = list(row)
+    values[7] = bool(values[7])
+    return VdiskRecord(*values)
