@@ -1,0 +1,230 @@
+"""Block commands (SBC-3 clause 5): capacity, reading, writing, verifying, flushing, starting and stopping.
+
+Checks follow one order: fields of the CDB, transfer length, write protection, address range.  LBA arithmetic
+is done in Python's integers, so nothing wraps.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from construct import BitsInteger, BitStruct, Default, Flag, Int32ub, Int64ub, Nibble, Padding, Struct
+
+from mpxtarget.scsi.codes import Asc, SenseKey
+from mpxtarget.scsi.plan import GOOD, CompareBlocks, Flush, Plan, ReadBlocks, Reply, WriteBlocks, data_in
+from mpxtarget.scsi.sense import (
+    SenseData,
+    block_address_out_of_range,
+    invalid_field_in_cdb,
+    write_protected,
+)
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.command import Call
+    from mpxtarget.scsi.logical_unit import Disk
+
+_CDB_6 = struct.Struct(">I")
+_CDB_10 = struct.Struct(">xBIxH")
+_CDB_12 = struct.Struct(">xBII")
+_CDB_16 = struct.Struct(">xBQI")
+
+_LONG = 0xFFFF_FFFF
+
+_PROTECT = 0xE0
+_FUA = 0x08
+_IMMED = 0x02
+
+_BYTCHK_SHIFT = 1
+_BYTCHK_MEDIUM_ONLY = 0b00
+_BYTCHK_ALL = 0b01
+_BYTCHK_RESERVED = 0b10
+
+
+def _unpack_6(cdb: bytes) -> tuple[int, int, int]:
+    word = _CDB_6.unpack_from(cdb)[0]
+    # READ(6) and WRITE(6): 21 bits of LBA, and a length of 0 means 256 (SBC-3 5.7)
+    return 0, word & 0x1F_FFFF, cdb[4] or 256
+
+
+def _unpack_10(cdb: bytes) -> tuple[int, int, int]:
+    flags, lba, count = _CDB_10.unpack_from(cdb)
+    return flags, lba, count
+
+
+def _unpack_12(cdb: bytes) -> tuple[int, int, int]:
+    flags, lba, count = _CDB_12.unpack_from(cdb)
+    return flags, lba, count
+
+
+def _unpack_16(cdb: bytes) -> tuple[int, int, int]:
+    flags, lba, count = _CDB_16.unpack_from(cdb)
+    return flags, lba, count
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a CDB of one length keeps what block commands share: byte 1, LBA, number of blocks."""
+
+    unpack: Callable[[bytes], tuple[int, int, int]]
+    count_byte: int
+
+
+CDB_6 = Layout(_unpack_6, 4)
+CDB_10 = Layout(_unpack_10, 7)
+CDB_12 = Layout(_unpack_12, 6)
+CDB_16 = Layout(_unpack_16, 10)
+
+
+def _check_range(disk: Disk, lba: int, count: int) -> None:
+    if lba >= disk.blocks:
+        raise block_address_out_of_range(lba)
+    if lba + count > disk.blocks:
+        raise block_address_out_of_range(disk.blocks)
+
+
+def _check_transfer(disk: Disk, layout: Layout, flags: int, count: int) -> None:
+    if flags & _PROTECT:
+        # no protection information (SBC-3 4.22): RDPROTECT, WRPROTECT and VRPROTECT have to be 0
+        raise invalid_field_in_cdb(1, 7)
+    if count > disk.maximum_transfer_blocks:
+        raise invalid_field_in_cdb(layout.count_byte)
+
+
+def read(layout: Layout, call: Call) -> Plan:
+    """READ(6), (10), (12), (16)."""
+    disk = call.disk
+    flags, lba, count = layout.unpack(call.cdb)
+    _check_transfer(disk, layout, flags, count)
+    _check_range(disk, lba, count)
+    if count == 0:
+        return GOOD
+    return ReadBlocks(disk, lba << disk.shift, count << disk.shift)
+
+
+def write(layout: Layout, call: Call) -> Plan:
+    """WRITE(6), (10), (12), (16)."""
+    disk = call.disk
+    flags, lba, count = layout.unpack(call.cdb)
+    _check_transfer(disk, layout, flags, count)
+    if disk.write_protected:
+        raise write_protected()
+    _check_range(disk, lba, count)
+    if count == 0:
+        return GOOD
+    durable = bool(flags & _FUA) or not disk.mode.write_cache_enable
+    return WriteBlocks(disk, lba << disk.shift, count << disk.shift, durable)
+
+
+def verify(layout: Layout, call: Call) -> Plan:
+    """VERIFY(10), (12), (16): that blocks can be read, and with BYTCHK that they equal the Data-Out."""
+    disk = call.disk
+    flags, lba, count = layout.unpack(call.cdb)
+    check = flags >> _BYTCHK_SHIFT & 0b11
+    if check == _BYTCHK_RESERVED:
+        raise invalid_field_in_cdb(1, 2)
+    _check_transfer(disk, layout, flags, count)
+    _check_range(disk, lba, count)
+    if count == 0:
+        return GOOD
+    offset, length = lba << disk.shift, count << disk.shift
+    if check == _BYTCHK_MEDIUM_ONLY:
+        return CompareBlocks(disk, offset, None, length, partial(_miscompare, disk))
+    return call.take(
+        length if check == _BYTCHK_ALL else disk.block_size,
+        lambda _, data: CompareBlocks(disk, offset, data, length, partial(_miscompare, disk)),
+    )
+
+
+def _miscompare(disk: Disk, at: int) -> Reply:
+    sense = SenseData(SenseKey.MISCOMPARE, Asc.MISCOMPARE_DURING_VERIFY_OPERATION, information=at)
+    return sense.reply(disk.descriptor_sense)
+
+
+def synchronize_cache(layout: Layout, call: Call) -> Plan:
+    """SYNCHRONIZE CACHE(10), (16).  A NUMBER OF BLOCKS of 0 means up to the last one (SBC-3 5.22)."""
+    disk = call.disk
+    flags, lba, count = layout.unpack(call.cdb)
+    _check_range(disk, lba, count)
+    count = count or disk.blocks - lba
+    return Flush(disk, lba << disk.shift, count << disk.shift, bool(flags & _IMMED))
+
+
+def read_capacity_10(call: Call) -> Plan:
+    """READ CAPACITY(10): the last LBA, or FFFFFFFFh if (16) is needed to tell it."""
+    _, lba, _ = _unpack_10(call.cdb)
+    if lba and not call.cdb[8] & 0x01:
+        # PMI 0 (SBC-2 5.10)
+        raise invalid_field_in_cdb(2)
+    disk = call.disk
+    return Reply(0, struct.pack(">II", min(disk.blocks - 1, _LONG), disk.block_size))
+
+
+READ_CAPACITY_16 = Struct(
+    "last_lba" / Int64ub,
+    "block_length" / Int32ub,
+    "protection"
+    / BitStruct(Padding(4), "p_type" / Default(BitsInteger(3), 0), "prot_en" / Default(Flag, False)),
+    "exponents" / BitStruct("p_i_exponent" / Default(Nibble, 0), "lbppbe" / Default(Nibble, 0)),
+    "provisioning"
+    / BitStruct(
+        "lbpme" / Default(Flag, False),
+        "lbprz" / Default(Flag, False),
+        "lowest_aligned_lba" / Default(BitsInteger(14), 0),
+    ),
+    Padding(16),
+)
+
+
+def read_capacity_16(call: Call) -> Plan:
+    """READ CAPACITY(16) (SBC-3 5.16)."""
+    _, lba, allocation_length = _unpack_16(call.cdb)
+    if lba and not call.cdb[14] & 0x01:
+        raise invalid_field_in_cdb(2)
+    disk = call.disk
+    data = READ_CAPACITY_16.build(
+        {
+            "last_lba": disk.blocks - 1,
+            "block_length": disk.block_size,
+            "protection": {},
+            "exponents": {},
+            "provisioning": {},
+        }
+    )
+    return data_in(data, allocation_length)
+
+
+_START = 0x01
+_LOEJ = 0x02
+_NO_FLUSH = 0x04
+
+_START_VALID = 0x0
+_POWER_CONDITIONS = frozenset({0x1, 0x2, 0x3, 0x7, 0xA, 0xB})
+
+
+def start_stop_unit(call: Call) -> Plan:
+    """START STOP UNIT (SBC-3 5.25).
+
+    Idle and standby are not told apart from active: commands are processed in them all the same.
+    """
+    disk = call.disk
+    flags = call.cdb[4]
+    condition = flags >> 4
+    if condition != _START_VALID:
+        if condition not in _POWER_CONDITIONS:
+            raise invalid_field_in_cdb(4, 7)
+        disk.start()
+        return GOOD
+    if flags & _LOEJ:
+        # the medium cannot be removed
+        raise invalid_field_in_cdb(4, 1)
+    if flags & _START:
+        disk.start()
+        return GOOD
+    disk.stop()
+    if flags & _NO_FLUSH:
+        return GOOD
+    return Flush(disk, 0, disk.blocks << disk.shift, bool(call.cdb[1] & 0x01))

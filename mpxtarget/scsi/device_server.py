@@ -1,0 +1,79 @@
+"""The device server: from a CDB to a plan, by the checks of SAM-5 in their order.
+
+    LUN exists -> unit attention -> asymmetric access state -> CDB fields -> power condition -> the command
+
+INQUIRY, REPORT LUNS and REQUEST SENSE pass the unit attention check; a LUN that is not mapped is answered by
+a stand-in that knows those three (SAM-5 5.11).  Nothing an initiator can send makes `plan` raise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpxtarget.scsi.codes import AccessState, Asc, SenseKey
+from mpxtarget.scsi.command import ANY_STATE, Call, Command
+from mpxtarget.scsi.commands import COMMAND_SETS
+from mpxtarget.scsi.logical_unit import Absent, Disk
+from mpxtarget.scsi.plan import Plan
+from mpxtarget.scsi.sense import (
+    LOGICAL_UNIT_NOT_SUPPORTED,
+    NOT_STARTED,
+    CheckCondition,
+    SenseData,
+    unit_attention,
+)
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.logical_unit import LogicalUnit
+    from mpxtarget.scsi.nexus import ITLNexus, ITNexus
+
+_CDB_LENGTH = 16
+
+_NOT_ACCESSIBLE = {
+    AccessState.STANDBY: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE,
+    AccessState.UNAVAILABLE: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE,
+    AccessState.TRANSITIONING: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION,
+}
+
+
+def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
+    """What to do about one command.
+
+    `lun` is the LUN field of the command as one 64-bit number, `cdb` the 16 bytes of its CDB field.
+    Reporting a unit attention removes it, and commands such as MODE SELECT or START STOP UNIT take effect
+    here, so each command is to be planned once.
+    """
+    nexus.live = True
+    itl = nexus.luns.get(lun)
+    lu = nexus.device.absent(lun) if itl is None else itl.lu
+    try:
+        return _plan(
+            nexus, itl, lu, cdb if len(cdb) == _CDB_LENGTH else cdb[:_CDB_LENGTH].ljust(_CDB_LENGTH, b"\0")
+        )
+    except CheckCondition as fault:
+        return fault.sense.reply(lu.descriptor_sense)
+
+
+def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
+    commands = COMMAND_SETS[lu.peripheral_type]
+    command = commands.find(cdb)
+    known = isinstance(command, Command)
+    if isinstance(lu, Absent) and not known:
+        raise CheckCondition(LOGICAL_UNIT_NOT_SUPPORTED)
+    if (
+        itl is not None
+        and itl.attentions
+        and not (isinstance(command, Command) and command.preempts_attention)
+    ):
+        raise CheckCondition(unit_attention(itl.take_unit_attention()))
+    if not isinstance(command, Command):
+        raise command
+    disk = lu if isinstance(lu, Disk) else None
+    if disk is not None and command.access is not ANY_STATE:
+        state = disk.access_state(nexus.target_port.group_id)
+        if state not in command.access:
+            raise CheckCondition(SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state]))
+    command.check(cdb)
+    if disk is not None and disk.stopped and command.needs_medium:
+        raise CheckCondition(NOT_STARTED)
+    return command.handler(Call(nexus, itl, lu, cdb, command, commands))

@@ -1,0 +1,328 @@
+"""Logical units and the SCSI device they belong to: the state that all paths and both controllers share.
+
+Every method that changes state brings the `go` flags of all attached nexuses up to date and raises the unit
+attention that the change is due (SAM-5 5.14): on the other nexuses, not on the one that asked for it.
+Attributes are to be read freely, and changed only through these methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
+
+VERSION_SPC_3: Final = 0x05
+VERSION_SPC_4: Final = 0x06
+
+MAXIMUM_TRANSFER_BYTES: Final = 16 * 1024 * 1024
+"""What one READ, WRITE or VERIFY may span; VPD page B0h reports it in blocks."""
+
+_REMEMBERED_LOSSES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What INQUIRY tells of a logical unit.
+
+    `vendor`, `product`, `revision` and `serial` are ASCII of at most 8, 16, 4 and 252 characters.  `naa` is
+    the NAA designator, 16 bytes (IEEE registered extended); None for a unit that has none.  `version` is the
+    VERSION field.
+    """
+
+    vendor: str
+    product: str
+    revision: str
+    serial: str
+    naa: bytes | None = None
+    version: int = VERSION_SPC_3
+
+    def __post_init__(self) -> None:
+        for name, limit in (("vendor", 8), ("product", 16), ("revision", 4), ("serial", 252)):
+            value: str = getattr(self, name)
+            if not value.strip() or len(value) > limit or not value.isascii() or not value.isprintable():
+                raise ValueError(f"{name} has to be 1 to {limit} printable ASCII characters, not {value!r}")
+        if self.naa is not None and (len(self.naa) != 16 or self.naa[0] >> 4 != 6):
+            raise ValueError("the NAA designator has to be 16 bytes that begin with the digit 6")
+        if self.version not in (VERSION_SPC_3, VERSION_SPC_4):
+            raise ValueError(f"VERSION has to be 05h (SPC-3) or 06h (SPC-4), not {self.version:02X}h")
+
+
+@dataclass(frozen=True, slots=True)
+class ModeParameters:
+    """The mode parameters that MODE SELECT can change, at their defaults."""
+
+    write_cache_enable: bool = True
+    descriptor_sense: bool = False
+    software_write_protect: bool = False
+
+
+class ScsiDevice:
+    """A SCSI target device: its name, its target ports, and what an unmapped LUN says about itself.
+
+    `name` is a SCSI name string (an iSCSI name, or `naa.` or `eui.` and hex digits), the same on every port.
+    Raises ValueError for two ports with one relative identifier.
+    """
+
+    def __init__(self, name: str, ports: Sequence[TargetPort], identity: Identity) -> None:
+        if len({port.relative_id for port in ports}) != len(ports):
+            raise ValueError("relative target port identifiers have to be different")
+        self.name = name
+        self.ports = list(ports)
+        self._lost: dict[tuple[str, int], None] = {}
+        self._absent_lun_0 = Absent(identity, qualifier=0b001)
+        self._absent = Absent(identity, qualifier=0b011)
+
+    @property
+    def groups(self) -> dict[int, list[TargetPort]]:
+        """Target port groups, ascending, each with its ports by relative identifier."""
+        groups: dict[int, list[TargetPort]] = {}
+        for port in sorted(self.ports, key=lambda port: (port.group_id, port.relative_id)):
+            groups.setdefault(port.group_id, []).append(port)
+        return groups
+
+    def absent(self, lun_field: int) -> Absent:
+        """The stand-in for a LUN that is not mapped.  LUN 0 says that something could be there (SAM-5
+        4.7.4).
+        """
+        return self._absent if lun_field else self._absent_lun_0
+
+    def remember_loss(self, initiator_port: str, target_port: TargetPort) -> None:
+        """An I_T nexus was lost: if it comes back it learns so.  The oldest of very many are forgotten."""
+        key = (initiator_port, target_port.relative_id)
+        self._lost.pop(key, None)
+        self._lost[key] = None
+        if len(self._lost) > _REMEMBERED_LOSSES:
+            del self._lost[next(iter(self._lost))]
+
+    def recall_loss(self, initiator_port: str, target_port: TargetPort) -> bool:
+        """Whether this I_T nexus existed before and was lost."""
+        return (initiator_port, target_port.relative_id) in self._lost
+
+
+class LogicalUnit:
+    """What every kind of logical unit has: an identity, and the nexuses attached to it."""
+
+    peripheral_type: ClassVar[int]
+    qualifier: int = 0b000
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.attached: list[ITLNexus] = []
+        self.cached_pages: dict[tuple[int, int], bytes] = {}
+        """VPD pages already built, by (relative target port, page code)."""
+
+    @property
+    def descriptor_sense(self) -> bool:
+        """Whether sense data is reported in descriptor format (D_SENSE)."""
+        return False
+
+    def describe_to(self, itl: ITLNexus) -> None:
+        """Set what the data path reads in `itl`.  Here: nothing for it to do."""
+        itl.go_read = False
+        itl.go_write = False
+
+    def raise_unit_attention(self, asc: int, except_for: ITNexus | None = None) -> None:
+        """Establish a unit attention condition on every attached nexus, but not on the one that caused it."""
+        for itl in self.attached:
+            if itl.nexus is not except_for:
+                itl.raise_unit_attention(asc)
+
+    def reset(self, asc: int = Asc.BUS_DEVICE_RESET_FUNCTION_OCCURRED) -> None:
+        """Logical unit reset (SAM-5 6.3.3); `asc` is the condition that every nexus then reports."""
+        self.raise_unit_attention(asc)
+
+    def changed(self) -> None:
+        """Bring the data path's view up to date on every path."""
+        for itl in self.attached:
+            itl.refresh()
+
+
+class Absent(LogicalUnit):
+    """What answers for a LUN that is not mapped: INQUIRY, REQUEST SENSE, REPORT LUNS, and no more."""
+
+    peripheral_type = PeripheralType.UNKNOWN
+
+    def __init__(self, identity: Identity, qualifier: int) -> None:
+        super().__init__(identity)
+        self.qualifier = qualifier
+
+
+class Console(LogicalUnit):
+    """The console LU of an EVA: LUN 0 for every host, no medium, no asymmetric access."""
+
+    peripheral_type = PeripheralType.STORAGE_ARRAY_CONTROLLER
+
+
+class Disk(LogicalUnit):
+    """A virtual disk.
+
+    `block_size` in bytes, a power of two from 512 to 4096; `blocks` the capacity; `store` the opaque backing
+    store; `managing_group` the target port group that serves it optimized; `preferred_group` the one it is
+    meant to be managed by, if any (the PREF bit); `rotation_rate` in revolutions per minute.
+    """
+
+    peripheral_type = PeripheralType.DISK
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        block_size: int,
+        blocks: int,
+        store: object,
+        managing_group: int,
+        preferred_group: int | None = None,
+        read_only: bool = False,
+        thin: bool = False,
+        rotation_rate: int = 15000,
+    ) -> None:
+        if block_size not in (512, 1024, 2048, 4096):
+            raise ValueError(f"block size has to be 512, 1024, 2048 or 4096 bytes, not {block_size}")
+        if blocks < 1:
+            raise ValueError("a disk has at least one block")
+        super().__init__(identity)
+        self.block_size = block_size
+        self.shift = block_size.bit_length() - 1
+        self.blocks = blocks
+        self.store = store
+        self.managing_group = managing_group
+        self.preferred_group = preferred_group
+        self.read_only = read_only
+        self.thin = thin
+        self.rotation_rate = rotation_rate
+        self.mode = ModeParameters()
+        self.stopped = False
+        self.access_status = 0
+        """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
+        implicitly.
+        """
+        self._limited: dict[int, int] = {}
+
+    @property
+    def descriptor_sense(self) -> bool:
+        return self.mode.descriptor_sense
+
+    @property
+    def write_protected(self) -> bool:
+        """Read-only by configuration, or by the SWP bit of the Control mode page."""
+        return self.read_only or self.mode.software_write_protect
+
+    @property
+    def maximum_transfer_blocks(self) -> int:
+        """MAXIMUM TRANSFER LENGTH of VPD page B0h."""
+        return MAXIMUM_TRANSFER_BYTES >> self.shift
+
+    def describe_to(self, itl: ITLNexus) -> None:
+        itl.blocks = self.blocks
+        itl.shift = self.shift
+        itl.store = self.store
+        ready = (
+            not itl.attentions
+            and not self.stopped
+            and self.access_state(itl.nexus.target_port.group_id) <= AccessState.ACTIVE_NON_OPTIMIZED
+        )
+        itl.go_read = ready
+        itl.go_write = ready and self.mode.write_cache_enable and not self.write_protected
+
+    def access_state(self, group_id: int) -> int:
+        """The asymmetric access state of this disk through a target port group."""
+        limited = self._limited.get(group_id)
+        if limited is not None:
+            return limited
+        return (
+            AccessState.ACTIVE_OPTIMIZED
+            if group_id == self.managing_group
+            else AccessState.ACTIVE_NON_OPTIMIZED
+        )
+
+    def manage(self, group_id: int, except_for: ITNexus | None = None) -> None:
+        """Move the disk to the other controller: `group_id` becomes active/optimized.
+
+        `except_for` is the nexus that asked for it, if one did.
+        """
+        if group_id == self.managing_group:
+            return
+        self.managing_group = group_id
+        self._access_changed(except_for)
+
+    def limit_access(self, group_id: int, state: int | None) -> None:
+        """Make a target port group standby, unavailable or transitioning for this disk; None lifts it again.
+
+        Raises ValueError for another state.
+        """
+        if state is not None and state not in (
+            AccessState.STANDBY,
+            AccessState.UNAVAILABLE,
+            AccessState.TRANSITIONING,
+        ):
+            raise ValueError(f"access cannot be limited to state {state:X}h")
+        if self._limited.get(group_id) == state:
+            return
+        if state is None:
+            del self._limited[group_id]
+        else:
+            self._limited[group_id] = state
+        self._access_changed(None)
+
+    def _access_changed(self, except_for: ITNexus | None) -> None:
+        self.access_status = 2 if except_for is None else 1
+        self.changed()
+        self.raise_unit_attention(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED, except_for)
+
+    def prefer(self, group_id: int | None) -> None:
+        """Change the preferred target port group (the PREF bit), which moves nothing by itself."""
+        self.preferred_group = group_id
+
+    def resize(self, blocks: int) -> None:
+        """Change the capacity; CAPACITY DATA HAS CHANGED on every nexus.  ValueError for less than one
+        block.
+        """
+        if blocks < 1:
+            raise ValueError("a disk has at least one block")
+        if blocks == self.blocks:
+            return
+        self.blocks = blocks
+        self.changed()
+        self.raise_unit_attention(Asc.CAPACITY_DATA_HAS_CHANGED)
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Change write protection; MODE PARAMETERS CHANGED on every nexus, for the WP bit is in the mode
+        data.
+        """
+        if read_only == self.read_only:
+            return
+        self.read_only = read_only
+        self.changed()
+        self.raise_unit_attention(Asc.MODE_PARAMETERS_CHANGED)
+
+    def select_mode(self, mode: ModeParameters, by: ITNexus | None = None) -> None:
+        """Take new mode parameters, in force at once; MODE PARAMETERS CHANGED on the other nexuses."""
+        if mode == self.mode:
+            return
+        self.mode = mode
+        self.changed()
+        self.raise_unit_attention(Asc.MODE_PARAMETERS_CHANGED, by)
+
+    def start(self) -> None:
+        """Leave the stopped power condition."""
+        self.stopped = False
+        self.changed()
+
+    def stop(self) -> None:
+        """Enter the stopped power condition: media access ends with INITIALIZING COMMAND REQUIRED."""
+        self.stopped = True
+        self.changed()
+
+    def reset(self, asc: int = Asc.BUS_DEVICE_RESET_FUNCTION_OCCURRED) -> None:
+        """Logical unit reset: mode parameters to their defaults, started again (SAM-5 6.3.3, SPC-4
+        5.11.8).
+        """
+        self.mode = ModeParameters()
+        self.stopped = False
+        self.changed()
+        super().reset(asc)
