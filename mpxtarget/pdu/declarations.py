@@ -553,9 +553,9 @@ def dissect(pdu: bytes, *, header_digest: bool = False, data_digest: bool = Fals
     position = BHS_LENGTH
     headers_end = position + 4 * packet.total_ahs_length
     while position < headers_end:
-        ahs = AdditionalHeader(pdu[position:headers_end])
-        position += len(ahs)
-        packet /= ahs
+        ahs_end = position + padded(3 + int.from_bytes(pdu[position : position + 2], "big"))
+        packet /= AdditionalHeader(pdu[position : min(ahs_end, headers_end)])
+        position = min(ahs_end, headers_end)
     if header_digest:
         packet /= HeaderDigest(pdu[position : position + DIGEST_LENGTH])
         position += DIGEST_LENGTH
