@@ -1,0 +1,458 @@
+"""Carries out what the SCSI layer plans: the one place where a command meets its backing store.
+
+The SCSI layer answers a CDB with a plan (mpxtarget.scsi.plan); this module does the reading, writing, flushing and
+comparing it asks for, on the event loop where the store can answer at once, in the store's lane of threads where it
+cannot. Rules kept here:
+
+- Bytes go between the wire and the store without a copy on the loop's side: reads fill the Data-In PDUs in the
+  output, writes leave from the receive buffer. Only what waits for a thread is copied.
+- A command is answered when all its I/O is done, never before. GOOD for a durable write means: flushed.
+- I/O that overlaps a write in a lane waits for it, so that the order in which commands came is the order in which
+  overlapping blocks change. While a lane writes, the short cut of fast_path.py is closed for that disk.
+- A connection whose output waits for its peer gets no new data: its reads stall and go on when there is room. What
+  one connection has in lanes at a time is bounded by LANE_BYTES.
+- An aborted task is forgotten at once; what its I/O brings later is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from mpxtarget.iscsi import transfer
+from mpxtarget.iscsi.session import Session
+from mpxtarget.iscsi.task import Delivery, Task
+from mpxtarget.pdu import TmfFunction, TmfResponse
+from mpxtarget.scsi import device_server, task_management
+from mpxtarget.scsi.codes import SenseKey, Status
+from mpxtarget.scsi.plan import CompareBlocks, Flush, Plan, ReadBlocks, Reply, TakeData, WriteBlocks
+from mpxtarget.scsi.sense import SenseData, io_failed
+from mpxtarget.server.lanes import Completions, Lane
+
+if TYPE_CHECKING:
+    from backing_stores import BackingStore
+    from mpxtarget.iscsi.connection import Connection
+    from mpxtarget.scsi.logical_unit import Disk
+    from mpxtarget.scsi.nexus import ITNexus
+
+LANE_BYTES = 4 << 20  # of reads one connection may have in lanes at a time
+INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
+
+
+class DiskIo:
+    """The I/O of one disk: its lane, and the byte ranges that threads are working on."""
+
+    __slots__ = ("_busy", "_disk", "_waiting", "lane", "store")
+
+    def __init__(self, disk: Disk, completions: Completions) -> None:
+        self._disk = disk
+        self.store = cast("BackingStore", disk.store)
+        self.lane = Lane(completions, f"io {self.store.url}")
+        self._busy: list[tuple[int, int, bool]] = []  # (start, end, writing)
+        self._waiting: deque[tuple[int, int, bool, Callable[[], None], Callable[[OSError | None], None]]] = deque()
+
+    def free(self, start: int, end: int, *, writing: bool) -> bool:
+        """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
+        if not self._busy:
+            return True
+        busy = [*self._busy, *((start, end, writing) for start, end, writing, _, _ in self._waiting)]
+        return not any(s < end and start < e and (writing or w) for s, e, w in busy)
+
+    def submit(
+        self, start: int, end: int, work: Callable[[], None], done: Callable[[OSError | None], None], *, writing: bool
+    ) -> None:
+        """Run I/O to a range in the lane, after what it overlaps."""
+        if not self.free(start, end, writing=writing):
+            self._waiting.append((start, end, writing, work, done))
+            return
+        self._start(start, end, work, done, writing=writing)
+
+    def _start(
+        self, start: int, end: int, work: Callable[[], None], done: Callable[[OSError | None], None], *, writing: bool
+    ) -> None:
+        extent = (start, end, writing)
+        self._busy.append(extent)
+        if writing:
+            self._disk.hold()
+
+        def finished(error: OSError | None) -> None:
+            self._busy.remove(extent)
+            if writing:
+                self._disk.release()
+            done(error)
+            self._start_waiting()
+
+        self.lane.submit(work, finished)
+
+    def _start_waiting(self) -> None:
+        """Start what no longer overlaps anything before it."""
+        still: list[tuple[int, int, bool]] = []
+        for _ in range(len(self._waiting)):
+            item = self._waiting.popleft()
+            start, end, writing, work, done = item
+            if any(s < end and start < e and (writing or w) for s, e, w in [*self._busy, *still]):
+                still.append((start, end, writing))
+                self._waiting.append(item)
+            else:
+                self._start(start, end, work, done, writing=writing)
+
+
+class Work:
+    """What the executor keeps of a task."""
+
+    __slots__ = ("buffer", "error", "in_lane", "plan", "position")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.position = 0  # bytes of a read that are sent or on their way
+        self.in_lane = 0  # jobs of the task in a lane
+        self.buffer: bytearray | None = None  # gathered parameter data
+        self.error: OSError | None = None  # the first that a write met
+
+
+class Executor:
+    """Implements `mpxtarget.iscsi.connection.Commands`."""
+
+    def __init__(self, completions: Completions, sessions: Callable[[], Iterable[Session]]) -> None:
+        self._completions = completions
+        self._sessions = sessions
+        self._io: dict[int, DiskIo] = {}  # by id(disk)
+        self._lane_bytes: dict[Connection, int] = {}
+        self._touched: set[Connection] = set()
+
+    # -- what the connection calls ---------------------------------------------------------------------------
+
+    def start(self, task: Task) -> None:
+        """Plan a command and begin to carry it out."""
+        session = task.connection.session
+        assert session is not None
+        nexus = cast("ITNexus", session.nexus)
+        self._carry_out(task, device_server.plan(nexus, task.lun, task.cdb))
+
+    def take(self, task: Task, offset: int, data: memoryview) -> None:
+        """Data-Out: to the disk for a write, into the parameter list otherwise."""
+        work = cast(Work, task.work)
+        plan = work.plan
+        if isinstance(plan, WriteBlocks):
+            if work.error is None:
+                self._write(task, work, plan, offset, data)
+        elif work.buffer is not None:
+            work.buffer[offset : offset + len(data)] = data
+
+    def taken(self, task: Task) -> None:
+        """All data is here: go on."""
+        work = cast(Work, task.work)
+        if isinstance(work.plan, TakeData):
+            data = bytes(work.buffer or b"")
+            work.buffer = None
+            self._carry_out(task, work.plan.then(data))
+        elif not work.in_lane:
+            self._written(task, work)
+
+    def undelivered(self, task: Task, failure: Delivery) -> None:
+        """ABORTED COMMAND, as the transport reports it (RFC 7143 11.4.7.2)."""
+        sense = SenseData(SenseKey.ABORTED_COMMAND, failure.asc << 8 | failure.ascq)
+        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)))
+
+    def aborted(self, task: Task) -> None:
+        """The task is gone; its jobs find that out when they come back."""
+        task.work = None
+
+    def resume(self, task: Task) -> None:
+        """The output has room again."""
+        self._read_on(task, cast(Work, task.work))
+
+    def manage(self, session: Session, function: int, lun: int) -> int:
+        """Task management but for ABORT TASK (RFC 7143 11.5.1): ends the tasks, then tells the SCSI layer."""
+        nexus = cast("ITNexus", session.nexus)
+        if function in (TmfFunction.ABORT_TASK_SET, TmfFunction.CLEAR_TASK_SET, TmfFunction.LOGICAL_UNIT_RESET):
+            itl = nexus.luns.get(lun)
+            if itl is None:
+                return TmfResponse.LUN_DOES_NOT_EXIST
+            own = function == TmfFunction.ABORT_TASK_SET
+            cleared = self._abort(lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu)
+            if function == TmfFunction.CLEAR_TASK_SET:
+                task_management.clear_task_set(nexus, lun, {s.nexus for s in cleared if s is not session})
+            elif function == TmfFunction.LOGICAL_UNIT_RESET:
+                task_management.lun_reset(nexus, lun)
+            return TmfResponse.FUNCTION_COMPLETE
+        if function == TmfFunction.TARGET_WARM_RESET:
+            units = {id(itl.lu) for itl in nexus.by_number.values()}
+            self._abort(lambda s, t: id(self._unit(s, t)) in units)
+            task_management.target_reset(nexus)
+            return TmfResponse.FUNCTION_COMPLETE
+        if function == TmfFunction.TARGET_COLD_RESET:
+            return TmfResponse.AUTHORIZATION_FAILED
+        return TmfResponse.FUNCTION_NOT_SUPPORTED
+
+    # -- the loop's side -------------------------------------------------------------------------------------
+
+    def take_touched(self) -> set[Connection]:
+        """Connections into whose output something was put by I/O that finished since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def io_of(self, disk: Disk) -> DiskIo:
+        """The I/O of a disk."""
+        io = self._io.get(id(disk))
+        if io is None or io.store is not disk.store:
+            io = self._io[id(disk)] = DiskIo(disk, self._completions)
+        return io
+
+    def forget(self, disk: Disk) -> None:
+        """A disk is gone."""
+        self._io.pop(id(disk), None)
+
+    def busy(self, disk: Disk) -> bool:
+        """Whether threads still work on the disk's store."""
+        io = self._io.get(id(disk))
+        return io is not None and io.lane.pending > 0
+
+    # -- plans -----------------------------------------------------------------------------------------------
+
+    def _carry_out(self, task: Task, plan: Plan) -> None:
+        work = task.work = Work(plan)
+        if isinstance(plan, Reply):
+            self._reply(task, plan)
+        elif isinstance(plan, ReadBlocks):
+            if task.read or not task.edtl:
+                self._count(task, reading=True, length=plan.length)
+                self._read_on(task, work)
+            else:
+                self._wrong_length(task, plan.length)
+        elif isinstance(plan, WriteBlocks):
+            if task.edtl < plan.length or not task.write:
+                self._wrong_length(task, plan.length)
+            else:
+                transfer.expect(task, plan.length)
+        elif isinstance(plan, TakeData):
+            if task.edtl < plan.length or not task.write:
+                self._wrong_length(task, plan.length)
+            else:
+                work.buffer = bytearray(plan.length)
+                transfer.expect(task, plan.length)
+        elif isinstance(plan, Flush):
+            self._flush(task, work, plan)
+        else:
+            self._compare(task, plan)
+
+    def _reply(self, task: Task, reply: Reply) -> None:
+        if reply.data and reply.status == Status.GOOD:
+            transfer.respond_with_data(task, reply.data)
+        else:
+            transfer.respond(task, reply.status, reply.sense)
+
+    def _wrong_length(self, task: Task, length: int) -> None:
+        """The expected length cannot carry the command's data: nothing is transferred (RES-006)."""
+        sense = SenseData(SenseKey.ILLEGAL_REQUEST, INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), length)
+
+    def _failed(self, task: Task, error: OSError, disk: Disk, offset: int, *, writing: bool) -> None:
+        self._reply(task, io_failed(error, disk, offset, writing, disk.descriptor_sense))
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def _read_on(self, task: Task, work: Work) -> None:
+        """Send as much of a read as can be had at once; the rest comes from the lane, or when there is room."""
+        plan = cast(ReadBlocks, work.plan)
+        c = task.connection
+        io = self.io_of(plan.disk)
+        end = min(plan.length, task.edtl) if task.read else 0
+        if end == 0:
+            transfer.respond(task, Status.GOOD, b"", plan.length)
+            return
+        while work.position < end:
+            if c.output.backlog or self._lane_bytes.get(c, 0) >= LANE_BYTES:
+                c.stalled.append(task)
+                return
+            length = min(transfer.CHUNK, end - work.position)
+            start = plan.offset + work.position
+            last = work.position + length == end
+            if io.free(start, start + length, writing=False):
+                sizes = transfer.segments(c, task.sent, length)
+                at, places = transfer.lay_data_in(c, sizes)
+                try:
+                    done = io.store.read_now(places, start, length)
+                except OSError as error:
+                    transfer.unlay_data_in(c, at)
+                    self._failed(task, error, plan.disk, start, writing=False)
+                    return
+                if done:
+                    work.position += length
+                    transfer.seal_data_in(c, task, at, sizes, plan.length if last else None)
+                    continue
+                transfer.unlay_data_in(c, at)
+            self._read_in_lane(task, work, plan, io, length)
+            return
+
+    def _read_in_lane(self, task: Task, work: Work, plan: ReadBlocks, io: DiskIo, length: int) -> None:
+        c = task.connection
+        start = plan.offset + work.position
+        work.in_lane += 1
+        self._lane_bytes[c] = self._lane_bytes.get(c, 0) + length
+        buffer: list[bytearray] = []
+
+        def read() -> None:
+            buffer.append(bytearray(length))  # allocated when a thread has time for it, not while it waits
+            io.store.read(memoryview(buffer[0]), start)
+
+        def done(error: OSError | None) -> None:
+            work.in_lane -= 1
+            self._lane_bytes[c] -= length
+            if not self._lane_bytes[c]:
+                del self._lane_bytes[c]
+            self._touched.add(c)
+            if task.aborted:
+                return
+            if error is not None:
+                self._failed(task, error, plan.disk, start, writing=False)
+                return
+            work.position += length
+            end = min(plan.length, task.edtl)
+            last = work.position == end
+            transfer.send_data_in(c, task, buffer[0], plan.length if last else None)
+            if not last:
+                self._read_on(task, work)
+
+        io.submit(start, start + length, read, done, writing=False)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _write(self, task: Task, work: Work, plan: WriteBlocks, offset: int, data: memoryview) -> None:
+        """Write one segment, from the receive buffer if the store takes it now."""
+        io = self.io_of(plan.disk)
+        start = plan.offset + offset
+        end = start + len(data)
+        if io.free(start, end, writing=True):
+            try:
+                if io.store.write_now((data,), start, len(data)):
+                    return
+            except OSError as error:
+                work.error = error
+                return
+        copy = memoryview(bytes(data))
+        work.in_lane += 1
+
+        def done(error: OSError | None) -> None:
+            work.in_lane -= 1
+            work.error = work.error or error
+            self._touched.add(task.connection)
+            if not work.in_lane and not task.expecting and not task.aborted:
+                self._written(task, work)
+
+        io.submit(start, end, partial(io.store.write, copy, start), done, writing=True)
+
+    def _written(self, task: Task, work: Work) -> None:
+        """All data of a write is in the store: answer, after a flush if it has to be durable."""
+        plan = cast(WriteBlocks, work.plan)
+        if work.error is not None:
+            self._failed(task, work.error, plan.disk, plan.offset, writing=True)
+            return
+        self._count(task, reading=False, length=plan.length)
+        if plan.durable:
+            self._flush_in_lane(task, plan.disk, plan.offset, plan.length)
+        else:
+            transfer.respond(task, Status.GOOD, b"", plan.length)
+
+    # -- flushing and comparing --------------------------------------------------------------------------------
+
+    def _flush(self, task: Task, work: Work, plan: Flush) -> None:
+        if plan.immediate:
+            io = self.io_of(plan.disk)
+            io.lane.submit(io.store.flush, lambda error: None)
+            transfer.respond(task, Status.GOOD)
+        else:
+            self._flush_in_lane(task, plan.disk, plan.offset, 0)
+
+    def _flush_in_lane(self, task: Task, disk: Disk, offset: int, presented: int) -> None:
+        io = self.io_of(disk)
+
+        def done(error: OSError | None) -> None:
+            self._touched.add(task.connection)
+            if task.aborted:
+                return
+            if error is not None:
+                self._failed(task, error, disk, offset, writing=True)
+            else:
+                transfer.respond(task, Status.GOOD, b"", presented)
+
+        io.lane.submit(io.store.flush, done)
+
+    def _compare(self, task: Task, plan: CompareBlocks) -> None:
+        """VERIFY: always in the lane, a piece at a time."""
+        io = self.io_of(plan.disk)
+        found: list[int] = []
+
+        def compare() -> None:
+            unequal = first_difference(io.store, plan)
+            if unequal is not None:
+                found.append(unequal)
+
+        def done(error: OSError | None) -> None:
+            self._touched.add(task.connection)
+            if task.aborted:
+                return
+            presented = len(plan.data) if plan.data is not None else 0
+            if error is not None:
+                self._failed(task, error, plan.disk, plan.offset, writing=False)
+            elif found:
+                self._reply(task, plan.mismatch(found[0]))
+            else:
+                transfer.respond(task, Status.GOOD, b"", presented)
+
+        io.submit(plan.offset, plan.offset + plan.length, compare, done, writing=False)
+
+    # -- small things ------------------------------------------------------------------------------------------
+
+    def _count(self, task: Task, *, reading: bool, length: int) -> None:
+        session = task.connection.session
+        assert session is not None
+        itl = cast("ITNexus", session.nexus).luns.get(task.lun)
+        if itl is None:
+            return
+        if reading:
+            itl.reads += 1
+            itl.read_bytes += length
+        else:
+            itl.writes += 1
+            itl.written_bytes += length
+
+    def _descriptor_sense(self, task: Task) -> bool:
+        session = task.connection.session
+        assert session is not None
+        itl = cast("ITNexus", session.nexus).luns.get(task.lun)
+        return itl is not None and itl.lu.descriptor_sense
+
+    def _unit(self, session: Session, task: Task) -> object:
+        itl = cast("ITNexus", session.nexus).luns.get(task.lun) if session.nexus is not None else None
+        return None if itl is None else itl.lu
+
+    def _abort(self, chosen: Callable[[Session, Task], bool]) -> set[Session]:
+        """Abort the chosen tasks of all sessions; the sessions that lost one."""
+        affected = set()
+        for session in self._sessions():
+            for task in [task for task in session.tasks.values() if chosen(session, task)]:
+                task.connection.abort(task)
+                affected.add(session)
+        return affected
+
+
+def first_difference(store: BackingStore, plan: CompareBlocks) -> int | None:
+    """The offset in the range of the first byte that is not as the plan says; None if there is none. Blocks."""
+    piece = bytearray(min(plan.length, transfer.CHUNK))
+    at = 0
+    while at < plan.length:
+        view = memoryview(piece)[: min(len(piece), plan.length - at)]
+        store.read(view, plan.offset + at)
+        if plan.data is not None:
+            wanted = plan.data
+            if len(wanted) < plan.length:
+                expected = memoryview(wanted * (len(view) // len(wanted)))
+            else:
+                expected = memoryview(wanted)[at : at + len(view)]
+            if view != expected:
+                return at + next(i for i, (a, b) in enumerate(zip(view, expected, strict=True)) if a != b)
+        at += len(view)
+    return None
