@@ -4,8 +4,9 @@ import re
 import sys
 from pathlib import Path
 
-import backing_stores
 import pytest
+
+import backing_stores
 from backing_stores import StoreError, create, open_store
 from stores.helpers import get
 
