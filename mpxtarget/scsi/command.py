@@ -35,16 +35,23 @@ class Direction(Enum):
 
 
 class Reserved(Enum):
-    """What a command does while another initiator holds a reservation (SPC-4 5.12.1, tables 66 and 67).
+    """What a command does while the logical unit is reserved and the reservation is not this I_T nexus's.
 
-    One letter for each of: Write Exclusive, Exclusive Access, registered under a registrants type, Write
-    Exclusive and not registered, Exclusive Access and not registered.  A is allowed, C is RESERVATION
-    CONFLICT.
+    One letter for each kind of reservation: A is allowed, C is RESERVATION CONFLICT.  In order: persistent,
+    of type Write Exclusive and Exclusive Access; of a registrants type while this nexus is registered, and
+    while it is not, Write Exclusive and Exclusive Access again (SPC-4 5.12.1); last, by RESERVE(6) or
+    RESERVE(10) (SPC-2 5.5.1).
     """
 
-    ALLOWED = "AAAAA"
-    READS = "ACAAC"
-    WRITES = "CCACC"
+    ALLOWED = "AAAAAA"
+    TESTS = "AAAAAC"
+    READS = "ACAACC"
+    WRITES = "CCACCC"
+
+    @property
+    def conflicts_with_reserve(self) -> bool:
+        """Whether the command conflicts with another nexus's RESERVE(6) or RESERVE(10)."""
+        return self.value[5] == "C"
 
 
 ACTIVE = frozenset({AccessState.ACTIVE_OPTIMIZED, AccessState.ACTIVE_NON_OPTIMIZED})
@@ -95,6 +102,10 @@ class Command:
         tolerated[-1] = 0xFF & ~_NACA
         object.__setattr__(self, "usage", usage)
         object.__setattr__(self, "forbidden", ~int.from_bytes(tolerated, "big") & ((1 << 8 * length) - 1))
+
+    def reserved_class(self, cdb: bytes) -> Reserved:
+        """How this CDB fares under a reservation of another nexus."""
+        return self.reserved if isinstance(self.reserved, Reserved) else self.reserved(cdb)
 
     @property
     def length(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mpxtarget.scsi import block, primary
+from mpxtarget.scsi import block, inquiry, mode, primary, report, reserve
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import (
     ANY_STATE,
@@ -24,11 +24,12 @@ from mpxtarget.scsi.command import (
 IN, OUT = Direction.IN, Direction.OUT
 READS, WRITES = Reserved.READS, Reserved.WRITES
 
-# FUA_NV and RELADR of older standards in byte 1; a host may still set them
-_OBSOLETE_RW_10 = "00 03"
-_OBSOLETE_RW_16 = "00 02"
-# RELADR and SYNC_NV
-_OBSOLETE_SYNC = "00 05"
+# bits of byte 1 that older standards defined and hosts may still set
+_RELADR = "00 01"
+_FUA_NV = "00 02"
+_FUA_NV_RELADR = "00 03"
+_SYNC_NV = "00 04"
+_SYNC_NV_RELADR = "00 05"
 
 
 def _start_stop(cdb: bytes) -> Reserved:
@@ -42,45 +43,70 @@ def _prevent_allow(cdb: bytes) -> Reserved:
 
 # fmt: off
 COMMANDS = (
-    Command("TEST UNIT READY", 0x00, "00 4*00 04", primary.test_unit_ready, on=DISK_AND_CONSOLE,
-            needs_medium=True),
-    Command("REQUEST SENSE", 0x03, "03 01 00 00 FF 04", primary.request_sense, direction=IN, on=EVERYWHERE,
-            access=ANY_STATE, preempts_attention=True),
-    Command("READ(6)", 0x08, "08 1F FF FF FF 04", partial(block.read, block.CDB_6), direction=IN,
-            reserved=READS, needs_medium=True),
-    Command("WRITE(6)", 0x0A, "0A 1F FF FF FF 04", partial(block.write, block.CDB_6), direction=OUT,
-            reserved=WRITES, needs_medium=True),
-    Command("START STOP UNIT", 0x1B, "1B 01 00 0F F7 04", block.start_stop_unit, reserved=_start_stop),
-    Command("SEND DIAGNOSTIC", 0x1D, "1D F7 00 FF FF 04", primary.send_diagnostic, on=DISK_AND_CONSOLE,
-            access=STANDBY, reserved=WRITES),
+    Command("TEST UNIT READY", 0x00, "00 4*00 04", primary.test_unit_ready,
+            on=DISK_AND_CONSOLE, reserved=Reserved.TESTS, needs_medium=True),
+    Command("REQUEST SENSE", 0x03, "03 01 00 00 FF 04", primary.request_sense,
+            direction=IN, on=EVERYWHERE, access=ANY_STATE, preempts_attention=True),
+    Command("READ(6)", 0x08, "08 1F FF FF FF 04", partial(block.read, block.CDB_6),
+            direction=IN, reserved=READS, needs_medium=True),
+    Command("WRITE(6)", 0x0A, "0A 1F FF FF FF 04", partial(block.write, block.CDB_6),
+            direction=OUT, reserved=WRITES, needs_medium=True),
+    Command("INQUIRY", 0x12, "12 01 FF FF FF 04", inquiry.inquiry,
+            direction=IN, on=EVERYWHERE, access=ANY_STATE, preempts_attention=True),
+    Command("MODE SELECT(6)", 0x15, "15 11 00 00 FF 04", mode.mode_select_6,
+            direction=OUT, access=STANDBY, reserved=WRITES),
+    Command("RESERVE(6)", 0x16, "16 4*00 04", reserve.reserve,
+            reserved=Reserved.TESTS),
+    Command("RELEASE(6)", 0x17, "17 4*00 04", reserve.release),
+    Command("MODE SENSE(6)", 0x1A, "1A 08 FF FF FF 04", mode.mode_sense_6,
+            direction=IN, access=STANDBY, reserved=READS),
+    Command("START STOP UNIT", 0x1B, "1B 01 00 0F F7 04", block.start_stop_unit,
+            reserved=_start_stop),
+    Command("SEND DIAGNOSTIC", 0x1D, "1D F7 00 FF FF 04", primary.send_diagnostic,
+            on=DISK_AND_CONSOLE, access=STANDBY, reserved=WRITES),
     Command("PREVENT ALLOW MEDIUM REMOVAL", 0x1E, "1E 00 00 00 03 04", primary.prevent_allow_medium_removal,
             reserved=_prevent_allow),
-    Command("READ CAPACITY(10)", 0x25, "25 00 4*FF 00 00 01 04", block.read_capacity_10, direction=IN,
-            ignored_text="00 01"),
-    Command("READ(10)", 0x28, "28 FC 4*FF 1F FF FF 04", partial(block.read, block.CDB_10), direction=IN,
-            reserved=READS, needs_medium=True, ignored_text=_OBSOLETE_RW_10),
-    Command("WRITE(10)", 0x2A, "2A F8 4*FF 1F FF FF 04", partial(block.write, block.CDB_10), direction=OUT,
-            reserved=WRITES, needs_medium=True, ignored_text=_OBSOLETE_RW_10),
-    Command("VERIFY(10)", 0x2F, "2F F6 4*FF 1F FF FF 04", partial(block.verify, block.CDB_10), direction=OUT,
-            reserved=READS, needs_medium=True, ignored_text="00 01"),
+    Command("READ CAPACITY(10)", 0x25, "25 00 4*FF 00 00 01 04", block.read_capacity_10,
+            direction=IN, ignored_text="00 01"),
+    Command("READ(10)", 0x28, "28 FC 4*FF 1F FF FF 04", partial(block.read, block.CDB_10),
+            direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV_RELADR),
+    Command("WRITE(10)", 0x2A, "2A F8 4*FF 1F FF FF 04", partial(block.write, block.CDB_10),
+            direction=OUT, reserved=WRITES, needs_medium=True, ignored_text=_FUA_NV_RELADR),
+    Command("VERIFY(10)", 0x2F, "2F F6 4*FF 1F FF FF 04", partial(block.verify, block.CDB_10),
+            direction=OUT, reserved=READS, needs_medium=True, ignored_text=_RELADR),
     Command("SYNCHRONIZE CACHE(10)", 0x35, "35 02 4*FF 1F FF FF 04",
-            partial(block.synchronize_cache, block.CDB_10), reserved=WRITES, needs_medium=True, ignored_text=_OBSOLETE_SYNC),
-    Command("READ(16)", 0x88, "88 FC 8*FF 4*FF 1F 04", partial(block.read, block.CDB_16), direction=IN,
-            reserved=READS, needs_medium=True, ignored_text=_OBSOLETE_RW_16),
-    Command("WRITE(16)", 0x8A, "8A F8 8*FF 4*FF 1F 04", partial(block.write, block.CDB_16), direction=OUT,
-            reserved=WRITES, needs_medium=True, ignored_text=_OBSOLETE_RW_16),
-    Command("VERIFY(16)", 0x8F, "8F F6 8*FF 4*FF 1F 04", partial(block.verify, block.CDB_16), direction=OUT,
-            reserved=READS, needs_medium=True),
+            partial(block.synchronize_cache, block.CDB_10),
+            reserved=WRITES, needs_medium=True, ignored_text=_SYNC_NV_RELADR),
+    Command("MODE SELECT(10)", 0x55, "55 11 5*00 FF FF 04", mode.mode_select_10,
+            direction=OUT, access=STANDBY, reserved=WRITES),
+    Command("RESERVE(10)", 0x56, "56 8*00 04", reserve.reserve,
+            reserved=Reserved.TESTS),
+    Command("RELEASE(10)", 0x57, "57 8*00 04", reserve.release),
+    Command("MODE SENSE(10)", 0x5A, "5A 18 FF FF 00 00 00 FF FF 04", mode.mode_sense_10,
+            direction=IN, access=STANDBY, reserved=READS),
+    Command("READ(16)", 0x88, "88 FC 8*FF 4*FF 1F 04", partial(block.read, block.CDB_16),
+            direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV),
+    Command("WRITE(16)", 0x8A, "8A F8 8*FF 4*FF 1F 04", partial(block.write, block.CDB_16),
+            direction=OUT, reserved=WRITES, needs_medium=True, ignored_text=_FUA_NV),
+    Command("VERIFY(16)", 0x8F, "8F F6 8*FF 4*FF 1F 04", partial(block.verify, block.CDB_16),
+            direction=OUT, reserved=READS, needs_medium=True),
     Command("SYNCHRONIZE CACHE(16)", 0x91, "91 02 8*FF 4*FF 1F 04",
-            partial(block.synchronize_cache, block.CDB_16), reserved=WRITES, needs_medium=True, ignored_text="00 04"),
-    Command("READ CAPACITY(16)", 0x9E, "9E 1F 8*FF 4*FF 01 04", block.read_capacity_16, service_action=0x10,
-            direction=IN),
-    Command("READ(12)", 0xA8, "A8 FC 4*FF 4*FF 1F 04", partial(block.read, block.CDB_12), direction=IN,
-            reserved=READS, needs_medium=True, ignored_text=_OBSOLETE_RW_10),
-    Command("WRITE(12)", 0xAA, "AA F8 4*FF 4*FF 1F 04", partial(block.write, block.CDB_12), direction=OUT,
-            reserved=WRITES, needs_medium=True, ignored_text=_OBSOLETE_RW_10),
-    Command("VERIFY(12)", 0xAF, "AF F6 4*FF 4*FF 1F 04", partial(block.verify, block.CDB_12), direction=OUT,
-            reserved=READS, needs_medium=True, ignored_text="00 01"),
+            partial(block.synchronize_cache, block.CDB_16),
+            reserved=WRITES, needs_medium=True, ignored_text=_SYNC_NV),
+    Command("READ CAPACITY(16)", 0x9E, "9E 1F 8*FF 4*FF 01 04", block.read_capacity_16,
+            service_action=0x10, direction=IN),
+    Command("REPORT LUNS", 0xA0, "A0 00 FF 00 00 00 4*FF 00 04", report.report_luns,
+            direction=IN, on=EVERYWHERE, access=ANY_STATE, preempts_attention=True),
+    Command("REPORT TARGET PORT GROUPS", 0xA3, "A3 FF 4*00 4*FF 00 04", report.report_target_port_groups,
+            service_action=0x0A, direction=IN, access=ANY_STATE),
+    Command("REPORT SUPPORTED OPERATION CODES", 0xA3, "A3 1F 87 FF FF FF 4*FF 00 04",
+            report.report_supported_operation_codes, service_action=0x0C, direction=IN, reserved=READS),
+    Command("READ(12)", 0xA8, "A8 FC 4*FF 4*FF 1F 04", partial(block.read, block.CDB_12),
+            direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV_RELADR),
+    Command("WRITE(12)", 0xAA, "AA F8 4*FF 4*FF 1F 04", partial(block.write, block.CDB_12),
+            direction=OUT, reserved=WRITES, needs_medium=True, ignored_text=_FUA_NV_RELADR),
+    Command("VERIFY(12)", 0xAF, "AF F6 4*FF 4*FF 1F 04", partial(block.verify, block.CDB_12),
+            direction=OUT, reserved=READS, needs_medium=True, ignored_text=_RELADR),
 )
 # fmt: on
 

@@ -1,6 +1,6 @@
 """The device server: from a CDB to a plan, by the checks of SAM-5 in their order.
 
-    LUN exists -> unit attention -> asymmetric access state -> CDB fields -> power condition -> the command
+    LUN exists -> unit attention -> asymmetric access state -> reservation -> CDB fields -> power condition
 
 INQUIRY, REPORT LUNS and REQUEST SENSE pass the unit attention check; a LUN that is not mapped is answered by
 a stand-in that knows those three (SAM-5 5.11).  Nothing an initiator can send makes `plan` raise.
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpxtarget.scsi.codes import AccessState, Asc, SenseKey
-from mpxtarget.scsi.command import ANY_STATE, Call, Command
+from mpxtarget.scsi.codes import AccessState, Asc, SenseKey, Status
+from mpxtarget.scsi.command import Call, Command
 from mpxtarget.scsi.commands import COMMAND_SETS
 from mpxtarget.scsi.logical_unit import Absent, Disk
-from mpxtarget.scsi.plan import Plan
+from mpxtarget.scsi.plan import Plan, Reply
 from mpxtarget.scsi.sense import (
     LOGICAL_UNIT_NOT_SUPPORTED,
     NOT_STARTED,
@@ -34,6 +34,8 @@ _NOT_ACCESSIBLE = {
     AccessState.UNAVAILABLE: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE,
     AccessState.TRANSITIONING: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION,
 }
+
+_RESERVATION_CONFLICT = Reply(Status.RESERVATION_CONFLICT)
 
 
 def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
@@ -57,8 +59,7 @@ def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
 def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
     commands = COMMAND_SETS[lu.peripheral_type]
     command = commands.find(cdb)
-    known = isinstance(command, Command)
-    if isinstance(lu, Absent) and not known:
+    if isinstance(lu, Absent) and not isinstance(command, Command):
         raise CheckCondition(LOGICAL_UNIT_NOT_SUPPORTED)
     if (
         itl is not None
@@ -69,10 +70,16 @@ def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> 
     if not isinstance(command, Command):
         raise command
     disk = lu if isinstance(lu, Disk) else None
-    if disk is not None and command.access is not ANY_STATE:
+    if disk is not None:
         state = disk.access_state(nexus.target_port.group_id)
         if state not in command.access:
             raise CheckCondition(SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state]))
+        if (
+            disk.reserved_by is not None
+            and disk.reserved_by is not nexus
+            and command.reserved_class(cdb).conflicts_with_reserve
+        ):
+            return _RESERVATION_CONFLICT
     command.check(cdb)
     if disk is not None and disk.stopped and command.needs_medium:
         raise CheckCondition(NOT_STARTED)

@@ -126,6 +126,10 @@ class LogicalUnit:
         itl.go_read = False
         itl.go_write = False
 
+    def leave(self, itl: ITLNexus) -> None:
+        """An I_T_L nexus is no more: forget it, and what it held."""
+        self.attached.remove(itl)
+
     def raise_unit_attention(self, asc: int, except_for: ITNexus | None = None) -> None:
         """Establish a unit attention condition on every attached nexus, but not on the one that caused it."""
         for itl in self.attached:
@@ -197,11 +201,14 @@ class Disk(LogicalUnit):
         self.rotation_rate = rotation_rate
         self.mode = ModeParameters()
         self.stopped = False
+        self.reserved_by: ITNexus | None = None
+        """The I_T nexus that holds the logical unit by RESERVE(6) or RESERVE(10)."""
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
         implicitly.
         """
         self._limited: dict[int, int] = {}
+        self._holds = 0
 
     @property
     def descriptor_sense(self) -> bool:
@@ -223,11 +230,27 @@ class Disk(LogicalUnit):
         itl.store = self.store
         ready = (
             not itl.attentions
+            and not self._holds
             and not self.stopped
+            and self.reserved_by in (None, itl.nexus)
             and self.access_state(itl.nexus.target_port.group_id) <= AccessState.ACTIVE_NON_OPTIMIZED
         )
         itl.go_read = ready
         itl.go_write = ready and self.mode.write_cache_enable and not self.write_protected
+
+    def hold(self) -> None:
+        """Keep the data path's short cut closed until `release`: something that takes time changes the
+        blocks.
+        """
+        self._holds += 1
+        if self._holds == 1:
+            self.changed()
+
+    def release(self) -> None:
+        """End one `hold`."""
+        self._holds -= 1
+        if not self._holds:
+            self.changed()
 
     def access_state(self, group_id: int) -> int:
         """The asymmetric access state of this disk through a target port group."""
@@ -318,11 +341,27 @@ class Disk(LogicalUnit):
         self.stopped = True
         self.changed()
 
+    def reserve_for(self, nexus: ITNexus) -> None:
+        """Reserve the logical unit for `nexus`, as RESERVE(6) does."""
+        self.reserved_by = nexus
+        self.changed()
+
+    def end_reservation(self, nexus: ITNexus) -> None:
+        """End the reservation that `nexus` holds, if it does."""
+        if self.reserved_by is nexus:
+            self.reserved_by = None
+            self.changed()
+
+    def leave(self, itl: ITLNexus) -> None:
+        super().leave(itl)
+        self.end_reservation(itl.nexus)
+
     def reset(self, asc: int = Asc.BUS_DEVICE_RESET_FUNCTION_OCCURRED) -> None:
-        """Logical unit reset: mode parameters to their defaults, started again (SAM-5 6.3.3, SPC-4
+        """Logical unit reset: mode parameters to defaults, not reserved, started again (SAM-5 6.3.3, SPC-4
         5.11.8).
         """
         self.mode = ModeParameters()
         self.stopped = False
+        self.reserved_by = None
         self.changed()
         super().reset(asc)

@@ -194,7 +194,7 @@ class ITLNexus:
 
     def detach(self) -> None:
         """Leave the logical unit for good."""
-        self.lu.attached.remove(self)
         self.detached = True
+        self.lu.leave(self)
         self.go_read = False
         self.go_write = False

@@ -1,0 +1,191 @@
+"""Vital product data (SPC-4 7.8, SBC-3 6.6).
+
+One table says which pages a logical unit has; page 00h is made from it.  What page 83h says about the
+logical unit is the same bytes on every path and after every restart, for hosts build their multipath devices
+from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from construct import (
+    BitsInteger,
+    BitStruct,
+    Const,
+    Default,
+    Flag,
+    GreedyBytes,
+    GreedyRange,
+    Int8ub,
+    Int16ub,
+    Int32ub,
+    Int64ub,
+    Nibble,
+    Padding,
+    Prefixed,
+    Struct,
+)
+
+from mpxtarget.scsi.codes import PeripheralType
+from mpxtarget.scsi.command import DISK, DISK_AND_CONSOLE
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit, ScsiDevice
+    from mpxtarget.scsi.nexus import TargetPort
+
+PAGE = Struct(
+    "peripheral" / BitStruct("qualifier" / BitsInteger(3), "type" / BitsInteger(5)),
+    "page_code" / Int8ub,
+    "payload" / Prefixed(Int16ub, GreedyBytes),
+)
+
+_BINARY, _ASCII, _UTF_8 = 1, 2, 3
+_LOGICAL_UNIT, _TARGET_PORT, _TARGET_DEVICE = 0, 1, 2
+_T10, _NAA, _RELATIVE_TARGET_PORT, _TARGET_PORT_GROUP, _SCSI_NAME = 1, 3, 4, 5, 8
+_ISCSI = 5
+
+DESIGNATOR = Struct(
+    "head"
+    / BitStruct(
+        "protocol" / Default(Nibble, 0),
+        "code_set" / Nibble,
+        "piv" / Default(Flag, False),
+        Padding(1),
+        "association" / BitsInteger(2),
+        "type" / Nibble,
+    ),
+    Padding(1),
+    "value" / Prefixed(Int8ub, GreedyBytes),
+)
+
+DESIGNATORS = GreedyRange(DESIGNATOR)
+
+NUMBER_DESIGNATOR = Struct(Padding(2), "number" / Int16ub)
+
+BLOCK_LIMITS = Struct(
+    "flags" / BitStruct(Padding(7), "wsnz" / Default(Flag, False)),
+    "maximum_compare_and_write_length" / Default(Int8ub, 0),
+    "optimal_transfer_length_granularity" / Default(Int16ub, 0),
+    "maximum_transfer_length" / Int32ub,
+    "optimal_transfer_length" / Default(Int32ub, 0),
+    "maximum_prefetch_length" / Default(Int32ub, 0),
+    "maximum_unmap_lba_count" / Default(Int32ub, 0),
+    "maximum_unmap_block_descriptor_count" / Default(Int32ub, 0),
+    "optimal_unmap_granularity" / Default(Int32ub, 0),
+    "unmap_granularity_alignment" / Default(Int32ub, 0),
+    "maximum_write_same_length" / Default(Int64ub, 0),
+    "maximum_atomic_transfer_length" / Default(Int32ub, 0),
+    "atomic_alignment" / Default(Int32ub, 0),
+    "atomic_transfer_length_granularity" / Default(Int32ub, 0),
+    "maximum_atomic_transfer_length_with_boundary" / Default(Int32ub, 0),
+    "maximum_atomic_boundary_size" / Default(Int32ub, 0),
+)
+
+BLOCK_DEVICE_CHARACTERISTICS = Struct(
+    "medium_rotation_rate" / Int16ub,
+    "product_type" / Default(Int8ub, 0),
+    "nominal_form_factor" / Default(Int8ub, 0),
+    "flags" / BitStruct(Padding(6), "fuab" / Default(Flag, False), "vbuls" / Default(Flag, False)),
+    Padding(55),
+)
+
+# Fully provisioned as long as there is no command that deallocates: in step with LBPME 0 of READ CAPACITY(16)
+LOGICAL_BLOCK_PROVISIONING = Struct(
+    "threshold_exponent" / Const(0, Int8ub),
+    "flags" / Const(0, Int8ub),
+    "provisioning_type" / Const(0, Int8ub),
+    Padding(1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VpdPage:
+    """A row: page code, who has it, and what makes its payload."""
+
+    code: int
+    on: frozenset[int]
+    payload: Callable[[LogicalUnit, ScsiDevice, TargetPort], bytes]
+
+
+def page(lu: LogicalUnit, device: ScsiDevice, port: TargetPort, code: int) -> bytes | None:
+    """A whole page as read through `port`, or None if this logical unit does not have it."""
+    for row in PAGES:
+        if row.code == code and lu.peripheral_type in row.on:
+            return bytes(
+                PAGE.build(
+                    {
+                        "peripheral": {"qualifier": lu.qualifier, "type": lu.peripheral_type},
+                        "page_code": code,
+                        "payload": row.payload(lu, device, port),
+                    }
+                )
+            )
+    return None
+
+
+def scsi_name(name: str) -> bytes:
+    """A SCSI name string: UTF-8, NUL-terminated, padded to a multiple of four (SPC-4 7.8.5.11)."""
+    text = name.encode() + b"\0"
+    return text.ljust(-(-len(text) // 4) * 4, b"\0")
+
+
+def _supported_pages(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    return bytes(row.code for row in PAGES if lu.peripheral_type in row.on)
+
+
+def _unit_serial_number(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    return lu.identity.serial.encode()
+
+
+def _device_identification(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    identity = lu.identity
+    designators = []
+
+    def add(association: int, kind: int, code_set: int, value: bytes) -> None:
+        of_a_port = association != _LOGICAL_UNIT
+        head = {"association": association, "type": kind, "code_set": code_set, "piv": of_a_port}
+        designators.append({"head": head | {"protocol": _ISCSI if of_a_port else 0}, "value": value})
+
+    if identity.naa is None:
+        text = f"{identity.vendor:<8}{identity.product:<16}{identity.serial}"
+        add(_LOGICAL_UNIT, _T10, _ASCII, text.encode())
+    else:
+        add(_LOGICAL_UNIT, _NAA, _BINARY, identity.naa)
+        add(_LOGICAL_UNIT, _SCSI_NAME, _UTF_8, scsi_name("naa." + identity.naa.hex().upper()))
+    add(_TARGET_PORT, _RELATIVE_TARGET_PORT, _BINARY, NUMBER_DESIGNATOR.build({"number": port.relative_id}))
+    if lu.peripheral_type == PeripheralType.DISK:
+        # the console LU has no asymmetric access, so it belongs to no target port group
+        add(_TARGET_PORT, _TARGET_PORT_GROUP, _BINARY, NUMBER_DESIGNATOR.build({"number": port.group_id}))
+    add(_TARGET_PORT, _SCSI_NAME, _UTF_8, scsi_name(f"{port.name},t,0x{port.portal_group_tag:04X}"))
+    add(_TARGET_DEVICE, _SCSI_NAME, _UTF_8, scsi_name(device.name))
+    return bytes(DESIGNATORS.build(designators))
+
+
+def _block_limits(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    disk = cast("Disk", lu)
+    limits = {"flags": {}, "maximum_transfer_length": disk.maximum_transfer_blocks}
+    return bytes(BLOCK_LIMITS.build(limits))
+
+
+def _block_device_characteristics(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    disk = cast("Disk", lu)
+    return bytes(
+        BLOCK_DEVICE_CHARACTERISTICS.build({"medium_rotation_rate": disk.rotation_rate, "flags": {}})
+    )
+
+
+def _logical_block_provisioning(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    return bytes(LOGICAL_BLOCK_PROVISIONING.build({}))
+
+
+PAGES = (
+    VpdPage(0x00, DISK_AND_CONSOLE, _supported_pages),
+    VpdPage(0x80, DISK_AND_CONSOLE, _unit_serial_number),
+    VpdPage(0x83, DISK_AND_CONSOLE, _device_identification),
+    VpdPage(0xB0, DISK, _block_limits),
+    VpdPage(0xB1, DISK, _block_device_characteristics),
+    VpdPage(0xB2, DISK, _logical_block_provisioning),
+)
