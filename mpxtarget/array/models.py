@@ -1,8 +1,10 @@
 """The EVA models that can be emulated, as data.
- A row is what a host can see of a model: the INQUIRY product and revision, how many host ports each
+
+A row is what a host can see of a model: the INQUIRY product and revision, how many host ports each
 controller has, and which of HP's two company ids its names begin with. All rows are active/active arrays of
 vendor `HP`; the older active/passive ones (HSV100, HSV110) cannot stand behind an mpx100 and are not here.
- Where the facts come from: product strings from the device tables of QLogic's and Linux's drivers; revision
+
+Where the facts come from: product strings from the device tables of QLogic's and Linux's drivers; revision
 0953 (HSV300), 6110 (HSV210) and 1000 (HSV340) from host outputs, the others inferred from the firmware
 family of the model (the revision is the leading digits of the XCS or VCS version); company ids from WWNs
 and WWLUNs in host outputs.

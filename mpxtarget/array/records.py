@@ -1,5 +1,6 @@
 """What is configured about an array and its virtual disks: plain records, kept on disk by the server's state.
- A record is a fact that outlasts a restart. It does nothing; `array.array` turns records into an array that
+
+A record is a fact that outlasts a restart. It does nothing; `array.array` turns records into an array that
 answers commands. Sizes are bytes. Secrets are bytes and never part of a repr.
 """
 

@@ -45,7 +45,8 @@ def _check_characters(name: str) -> None:
             continue
         if character.isascii() or unicodedata.category(character) not in _CATEGORIES:
             raise InvalidName(
-                f"{_quoted(name)} has {character!a} in it; an iSCSI name has letters, digits, '-', '.' and ':' only"
+                f"{_quoted(name)} has {character!a} in it;"
+                " an iSCSI name has letters, digits, '-', '.' and ':' only"
             )
 
 

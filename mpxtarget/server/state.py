@@ -1,15 +1,11 @@
-"""What outlasts a restart: one SQLite database per array, in the state folder. The only module that knows
-SQLite.
+"""What outlasts a restart: one SQLite database per array, in the state folder.
 
 Rules kept here:
-- What a method has returned is on stable storage: every change is a transaction, synchronous=EXTRA (as
-  FULL, and the folder is synced too). A process that is killed leaves either the whole change or nothing of
-  it. Several changes are made one with `with state.transaction():`.
+- What a method has returned is on stable storage. A process that is killed leaves either the whole change or
+  nothing of it. Several changes are made one with `with state.transaction():`.
 - Nothing gets in that `server.validation` has not passed; what contradicts a record already there is a
   `Conflict`.
-- Every error is a `Refusal` that says what to do; sqlite3 exceptions do not leave this module.
-- The database carries its schema version. An older one is brought up to date when it is opened, a newer one
-  refused.
+- Every error is a `Refusal` that says what to do. `database` knows SQLite; this module knows the records.
 - The file has mode 0600: it holds CHAP secrets.
 - Methods may be called from any thread; a lock makes them one at a time.
 
@@ -18,12 +14,10 @@ Rules kept here:
     folder/vdisks/       the default place of file-backed virtual disks
 """
 
-import contextlib
 import errno
 import os
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -34,7 +28,8 @@ from mpxtarget.array.records import ArrayRecord, ControllerName, Policy, Preferr
 from mpxtarget.bridge.portals import is_wildcard
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
 from mpxtarget.server import validation
-from mpxtarget.server.errors import Busy, Conflict, Invalid, NotFound, Refusal
+from mpxtarget.server.database import Database
+from mpxtarget.server.errors import Conflict, Invalid, NotFound, Refusal
 
 __all__ = [
     "ArrayRecord",
@@ -50,9 +45,6 @@ __all__ = [
 DATABASE_NAME: Final = "array.db"
 VDISK_FOLDER: Final = "vdisks"
 DEFAULT_NAME_TEMPLATE: Final = "iqn.2004-09.com.hp:fcgw.mpx100.{serial}.b1.{nn}.{wwn}"
-SCHEMA_VERSION: Final = 1
-_APPLICATION_ID: Final = 0x6D707874  # "mpxt"
-_BUSY_TIMEOUT: Final = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,77 +77,27 @@ class VdiskSpec:
 DEMO_PORTALS: Final = (PortalSpec("127.0.0.1", 3260), PortalSpec("127.0.0.1", 3261))
 DEMO_VDISKS: Final = (VdiskSpec("vdisk1", 1 << 30), VdiskSpec("vdisk2", 1 << 30))
 
-_SCHEMA: Final = """
-CREATE TABLE array (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
-    name TEXT NOT NULL,
-    model TEXT NOT NULL,
-    node_wwn INTEGER NOT NULL,
-    controller_serial TEXT NOT NULL,
-    bridge_serial TEXT NOT NULL,
-    name_template TEXT NOT NULL,
-    policy TEXT NOT NULL,
-    target_user TEXT NOT NULL,
-    target_secret BLOB NOT NULL,
-    wwlun_base BLOB NOT NULL,
-    wwluns_made INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE portal (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    address TEXT NOT NULL,
-    port INTEGER NOT NULL,
-    advertise TEXT,
-    enabled INTEGER NOT NULL
-) STRICT;
-CREATE TABLE vdisk (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
-    lun INTEGER UNIQUE,
-    wwlun BLOB NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    block_size INTEGER NOT NULL,
-    store_url TEXT NOT NULL,
-    read_only INTEGER NOT NULL,
-    preferred TEXT NOT NULL,
-    controller TEXT NOT NULL
-) STRICT;
-CREATE TABLE initiator (
-    name TEXT PRIMARY KEY,
-    alias TEXT NOT NULL,
-    chap_user TEXT NOT NULL,
-    chap_secret BLOB NOT NULL,
-    target_user TEXT NOT NULL,
-    target_secret BLOB NOT NULL,
-    first_seen REAL,
-    last_seen REAL
-) STRICT;
-CREATE TABLE presentation (
-    vdisk_id INTEGER NOT NULL REFERENCES vdisk (id) ON DELETE CASCADE,
-    initiator TEXT NOT NULL REFERENCES initiator (name) ON DELETE CASCADE,
-    lun INTEGER NOT NULL,
-    PRIMARY KEY (initiator, lun),
-    UNIQUE (vdisk_id, initiator)
-) STRICT;
-"""
-
-_UPGRADES: Final[dict[int, str]] = {0: _SCHEMA}
-"""Script that turns schema version N into N + 1."""
-
-_ARRAY: Final = "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy, target_user, target_secret, wwlun_base"
-_PORTAL: Final = "id, address, port, advertise, enabled"
-_VDISK: Final = "id, name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
+_ARRAY: Final = (
+    "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy,"
+    " target_user, target_secret, wwlun_base"
+)
+_PORTAL: Final = "address, port, advertise, enabled"
+_VDISK: Final = "name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
 _INITIATOR: Final = "name, alias, chap_user, chap_secret, target_user, target_secret, first_seen, last_seen"
+_PRESENTATION: Final = "vdisk_id, initiator, lun"
+
+
+def _nothing_to_prepare(_state: "State") -> None:
+    """The records are all there is to make."""
 
 
 class State:
     """The records of one array. Made by `State.create` or `State.open`; a context manager that closes it."""
 
-    def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         """Use `create` or `open`."""
         self.folder = folder
         self._database = database
-        self._lock = threading.RLock()
-        self._depth = 0
 
     # Opening
 
@@ -176,11 +118,13 @@ class State:
         portals: Sequence[PortalSpec] = DEMO_PORTALS,
         vdisks: Sequence[VdiskSpec] = DEMO_VDISKS,
         entropy: Callable[[int], bytes] = os.urandom,
+        prepare: Callable[["State"], None] = _nothing_to_prepare,
     ) -> Self:
         """Make a new array, wholly or not at all; the defaults are the demo. The folder is made if it is
-                missing.
-         Makes records only; `server.assemble` makes the backing stores. The name defaults to the model's marketing
-        name.
+        missing.
+
+        The name defaults to the model's. These are records only: `prepare` is called with them before
+        anybody can find the array, to make what else it needs; when it raises, there is no array.
         """
         folder = Path(folder).absolute()
         path = _database_path(folder)
@@ -194,14 +138,15 @@ class State:
         except OSError as error:
             raise _from_os(error, f"cannot make an array in {folder}") from None
         try:
-            with cls(folder, _connect(new)) as state, state.transaction():
-                state._run(f"PRAGMA application_id = {_APPLICATION_ID}")
-                state._upgrade(0)
-                state._insert_array(_new_array(model, name, policy, name_template, entropy))
+            with cls(folder, Database(new)) as state, state.transaction():
+                state._database.initialise()
+                array = _new_array(model, name, policy, name_template, entropy)
+                state._insert("array", _ARRAY, validation.array(array))
                 for portal in portals:
                     state.add_portal(portal)
                 for vdisk in vdisks:
                     state.add_vdisk(vdisk)
+                prepare(state)
             _publish(new, path)
         except OSError as error:
             raise _from_os(error, f"cannot make an array in {folder}") from None
@@ -220,17 +165,16 @@ class State:
             raise NotFound(f"no array in {folder}", f"run `mpxtarget init --state {folder}`") from None
         except OSError as error:
             raise _from_os(error, f"cannot open {path}") from None
-        state = cls(folder, _connect(path))
+        state = cls(folder, Database(path))
         try:
-            state._check()
+            state._database.check()
         except BaseException:
             state.close()
             raise
         return state
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -241,34 +185,15 @@ class State:
     def __repr__(self) -> str:
         return f"<State of {self.folder}>"
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All changes made inside happen together, or, when an exception leaves it, not at all. May be
         nested."""
-        with self._lock:
-            if self._depth == 0:
-                self._run("BEGIN IMMEDIATE")
-            self._depth += 1
-            try:
-                yield
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0 and self._database.in_transaction:
-                    self._run("ROLLBACK")
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                try:
-                    self._run("COMMIT")
-                except BaseException:
-                    if self._database.in_transaction:
-                        self._run("ROLLBACK")
-                    raise
+        return self._database.transaction()
 
     # The array
 
     def array(self) -> ArrayRecord:
-        return ArrayRecord(*self._run(f"SELECT {_ARRAY} FROM array")[0])
+        return ArrayRecord(*self._database.run(f"SELECT {_ARRAY} FROM array")[0])
 
     def update_array(self, record: ArrayRecord) -> ArrayRecord:
         """Keep a changed array record. World Wide Names and LUN Names stay what they are."""
@@ -276,29 +201,20 @@ class State:
             old = self.array()
             if (record.node_wwn, record.wwlun_base) != (old.node_wwn, old.wwlun_base):
                 raise Conflict("the World Wide Names of an array cannot be changed")
+            validation.array(record)
             if record.target_secret:
-                validation.array(record)
                 for initiator in self.list_initiators():
                     validation.initiator(initiator, record.target_secret)
-            self._insert_array(record)
+            self._update("array", _ARRAY, record, "only", 1)
             return record
-
-    def _insert_array(self, record: ArrayRecord) -> None:
-        validation.array(record)
-        values = [getattr(record, column) for column in _ARRAY.split(", ")]
-        self._run(
-            f"INSERT INTO array (only, {_ARRAY}) VALUES (1{', ?' * len(values)}) "
-            f"ON CONFLICT (only) DO UPDATE SET ({_ARRAY}) = ({', '.join('excluded.' + c for c in _ARRAY.split(', '))})",
-            *values,
-        )
 
     # Portals
 
     def list_portals(self) -> list[PortalRecord]:
-        return [_portal(row) for row in self._run(f"SELECT {_PORTAL} FROM portal ORDER BY id")]
+        return [_portal(row) for row in self._database.run(f"SELECT id, {_PORTAL} FROM portal ORDER BY id")]
 
     def get_portal(self, portal_id: int) -> PortalRecord:
-        rows = self._run(f"SELECT {_PORTAL} FROM portal WHERE id = ?", portal_id)
+        rows = self._database.run(f"SELECT id, {_PORTAL} FROM portal WHERE id = ?", portal_id)
         if not rows:
             raise NotFound(f"there is no portal {portal_id}", "`mpxtarget portal list` shows them")
         return _portal(rows[0])
@@ -307,34 +223,20 @@ class State:
         with self.transaction():
             record = validation.portal(PortalRecord(0, spec.address, spec.port, spec.advertise, spec.enabled))
             self._check_portal(record)
-            rows = self._run(
-                "INSERT INTO portal (address, port, advertise, enabled) VALUES (?, ?, ?, ?) RETURNING id",
-                record.address,
-                record.port,
-                record.advertise,
-                record.enabled,
-            )
-            return replace(record, id=rows[0][0])
+            return replace(record, id=self._insert("portal", _PORTAL, record))
 
     def update_portal(self, record: PortalRecord) -> PortalRecord:
         with self.transaction():
             record = validation.portal(record)
             self.get_portal(record.id)
             self._check_portal(record)
-            self._run(
-                "UPDATE portal SET address = ?, port = ?, advertise = ?, enabled = ? WHERE id = ?",
-                record.address,
-                record.port,
-                record.advertise,
-                record.enabled,
-                record.id,
-            )
+            self._update("portal", _PORTAL, record, "id", record.id)
             return record
 
     def remove_portal(self, portal_id: int) -> PortalRecord:
         with self.transaction():
             record = self.get_portal(portal_id)
-            self._run("DELETE FROM portal WHERE id = ?", portal_id)
+            self._database.run("DELETE FROM portal WHERE id = ?", portal_id)
             return record
 
     def _check_portal(self, record: PortalRecord) -> None:
@@ -347,7 +249,7 @@ class State:
             wildcard = is_wildcard(other.address) or is_wildcard(record.address)
             if wildcard and same_family and other.enabled and record.enabled:
                 raise Conflict(
-                    f"{record.address} port {record.port} overlaps portal {other.id}, {other.address} port {other.port}",
+                    f"{record.address} port {record.port} overlaps portal {other.id} on {other.address}",
                     "use another port, or disable or remove that portal",
                 )
 
@@ -355,7 +257,10 @@ class State:
 
     def list_vdisks(self) -> list[VdiskRecord]:
         """By LUN, those without one last."""
-        return [_vdisk(row) for row in self._run(f"SELECT {_VDISK} FROM vdisk ORDER BY lun IS NULL, lun, id")]
+        return [
+            _vdisk(row)
+            for row in self._database.run(f"SELECT id, {_VDISK} FROM vdisk ORDER BY lun IS NULL, lun, id")
+        ]
 
     def get_vdisk(self, vdisk_id: int) -> VdiskRecord:
         return self._one_vdisk("id", vdisk_id)
@@ -368,7 +273,7 @@ class State:
         return self._one_vdisk("lun", lun)
 
     def _one_vdisk(self, column: Literal["id", "name", "lun"], value: int | str) -> VdiskRecord:
-        rows = self._run(f"SELECT {_VDISK} FROM vdisk WHERE {column} = ?", value)
+        rows = self._database.run(f"SELECT id, {_VDISK} FROM vdisk WHERE {column} = ?", value)
         if not rows:
             what = {"id": "vdisk number", "name": "vdisk", "lun": "vdisk at LUN"}[column]
             raise NotFound(f"there is no {what} {value}", "`mpxtarget lun list` shows them")
@@ -376,7 +281,7 @@ class State:
 
     def next_free_lun(self) -> int | None:
         """The lowest LUN that no virtual disk has; None if all are taken."""
-        taken = {row[0] for row in self._run("SELECT lun FROM vdisk")}
+        taken = {row[0] for row in self._database.run("SELECT lun FROM vdisk")}
         return next((n for n in range(validation.MIN_LUN, validation.MAX_LUN + 1) if n not in taken), None)
 
     def add_vdisk(self, spec: VdiskSpec) -> VdiskRecord:
@@ -402,12 +307,7 @@ class State:
                 )
             )
             self._check_vdisk(record)
-            columns = _VDISK.split(", ")[1:]
-            rows = self._run(
-                f"INSERT INTO vdisk ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id",
-                *(getattr(record, column) for column in columns),
-            )
-            return replace(record, id=rows[0][0])
+            return replace(record, id=self._insert("vdisk", _VDISK, record))
 
     def update_vdisk(self, record: VdiskRecord) -> VdiskRecord:
         """Keep a changed record of a virtual disk. Its World Wide LUN Name and block size stay what they
@@ -418,30 +318,18 @@ class State:
                 raise Conflict(f"the World Wide LUN Name and the block size of {old.name} cannot be changed")
             validation.vdisk(record)
             self._check_vdisk(record)
-            columns = _VDISK.split(", ")[1:]
-            self._run(
-                f"UPDATE vdisk SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?",
-                *(getattr(record, column) for column in columns),
-                record.id,
-            )
+            self._update("vdisk", _VDISK, record, "id", record.id)
             return record
 
     def remove_vdisk(self, vdisk_id: int) -> VdiskRecord:
         """Remove the record of a virtual disk and its presentations. Its store is left alone."""
         with self.transaction():
             record = self.get_vdisk(vdisk_id)
-            self._run("DELETE FROM vdisk WHERE id = ?", vdisk_id)
+            self._database.run("DELETE FROM vdisk WHERE id = ?", vdisk_id)
             return record
 
-    def store_url(self, record: VdiskRecord) -> str:
-        """Where the blocks live, with the path of a `file:` made absolute."""
-        scheme, _, path = record.store_url.partition(":")
-        if scheme == "file" and not path.startswith("/"):
-            return f"file:{self.folder / path}"
-        return record.store_url
-
     def _check_vdisk(self, record: VdiskRecord) -> None:
-        rows = self._run(
+        rows = self._database.run(
             "SELECT name, lun, wwlun, store_url FROM vdisk "
             "WHERE id != ? AND (name = ? OR lun = ? OR wwlun = ? OR store_url = ?)",
             record.id,
@@ -465,7 +353,7 @@ class State:
                 raise Conflict(f"vdisk {name} lives in {url} already", "two disks cannot share one store")
 
     def _next_wwlun(self) -> bytes:
-        base, made = self._run(
+        base, made = self._database.run(
             "UPDATE array SET wwluns_made = wwluns_made + 1 RETURNING wwlun_base, wwluns_made"
         )[0]
         if made >= identity.MAX_WWLUNS:
@@ -477,21 +365,20 @@ class State:
     def _first_controller(self, preferred: Preferred) -> ControllerName:
         if preferred != "none":
             return "A" if preferred[0] == "A" else "B"
-        on_a, on_b = self._run(
-            "SELECT count(*) FILTER (WHERE controller = 'A'), count(*) FILTER (WHERE controller = 'B') FROM vdisk"
-        )[0]
-        return "A" if on_a <= on_b else "B"
+        on_a = "count(*) FILTER (WHERE controller = 'A')"
+        return "A" if self._database.run(f"SELECT {on_a} * 2 <= count(*) FROM vdisk")[0][0] else "B"
 
     # Initiators
 
     def list_initiators(self) -> list[InitiatorRecord]:
         return [
-            InitiatorRecord(*row) for row in self._run(f"SELECT {_INITIATOR} FROM initiator ORDER BY name")
+            InitiatorRecord(*row)
+            for row in self._database.run(f"SELECT {_INITIATOR} FROM initiator ORDER BY name")
         ]
 
     def get_initiator(self, name: str) -> InitiatorRecord:
         name = validation.initiator_name(name)
-        rows = self._run(f"SELECT {_INITIATOR} FROM initiator WHERE name = ?", name)
+        rows = self._database.run(f"SELECT {_INITIATOR} FROM initiator WHERE name = ?", name)
         if not rows:
             raise NotFound(f"there is no initiator {name}", "`mpxtarget initiator list` shows them")
         return InitiatorRecord(*rows[0])
@@ -499,58 +386,51 @@ class State:
     def add_initiator(self, record: InitiatorRecord) -> InitiatorRecord:
         with self.transaction():
             record = validation.initiator(record, self.array().target_secret)
-            if self._run("SELECT 1 FROM initiator WHERE name = ?", record.name):
+            if self._database.run("SELECT 1 FROM initiator WHERE name = ?", record.name):
                 raise Conflict(
                     f"there is already an initiator {record.name}", "`mpxtarget initiator list` shows it"
                 )
-            self._put_initiator(record)
+            self._insert("initiator", _INITIATOR, record)
             return record
 
     def update_initiator(self, record: InitiatorRecord) -> InitiatorRecord:
         with self.transaction():
             record = validation.initiator(record, self.array().target_secret)
             self.get_initiator(record.name)
-            self._put_initiator(record)
+            self._update("initiator", _INITIATOR, record, "name", record.name)
             return record
 
     def see_initiator(self, name: str, now: float) -> InitiatorRecord:
         """Note that an initiator logged in at `now` (seconds since the epoch); an unknown one becomes
         known."""
         name = validation.initiator_name(name)
-        rows = self._run(
-            "INSERT INTO initiator VALUES (?1, '', '', x'', '', x'', ?2, ?2) ON CONFLICT (name) DO UPDATE "
-            f"SET first_seen = coalesce(first_seen, ?2), last_seen = ?2 RETURNING {_INITIATOR}",
-            name,
-            now,
-        )
-        return InitiatorRecord(*rows[0])
+        with self.transaction():
+            if not self._database.run("SELECT 1 FROM initiator WHERE name = ?", name):
+                self._insert("initiator", _INITIATOR, InitiatorRecord(name, first_seen=now))
+            self._database.run(
+                "UPDATE initiator SET first_seen = coalesce(first_seen, ?1), last_seen = ?1 WHERE name = ?2",
+                now,
+                name,
+            )
+            return self.get_initiator(name)
 
     def remove_initiator(self, name: str) -> InitiatorRecord:
         """Remove an initiator and what is presented to it."""
         with self.transaction():
             record = self.get_initiator(name)
-            self._run("DELETE FROM initiator WHERE name = ?", record.name)
+            self._database.run("DELETE FROM initiator WHERE name = ?", record.name)
             return record
-
-    def _put_initiator(self, record: InitiatorRecord) -> None:
-        columns = _INITIATOR.split(", ")
-        self._run(
-            f"INSERT INTO initiator ({_INITIATOR}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (name) "
-            f"DO UPDATE SET ({', '.join(columns[1:])}) = ({', '.join('excluded.' + c for c in columns[1:])})",
-            *(getattr(record, column) for column in columns),
-        )
 
     # Presentations
 
     def list_presentations(self, initiator: str | None = None) -> list[PresentationRecord]:
         """All of them, or those of one initiator; by initiator and LUN."""
+        query = f"SELECT {_PRESENTATION} FROM presentation"
         if initiator is None:
-            rows = self._run("SELECT vdisk_id, initiator, lun FROM presentation ORDER BY initiator, lun")
+            rows = self._database.run(f"{query} ORDER BY initiator, lun")
         else:
             name = validation.initiator_name(initiator)
-            rows = self._run(
-                "SELECT vdisk_id, initiator, lun FROM presentation WHERE initiator = ? ORDER BY lun", name
-            )
+            rows = self._database.run(f"{query} WHERE initiator = ? ORDER BY lun", name)
         return [PresentationRecord(*row) for row in rows]
 
     def add_presentation(self, record: PresentationRecord) -> PresentationRecord:
@@ -567,89 +447,39 @@ class State:
                 if other.lun == record.lun:
                     taken = self.get_vdisk(other.vdisk_id).name
                     raise Conflict(f"{name} already has {taken} at LUN {record.lun}")
-            self._run("INSERT INTO presentation VALUES (?, ?, ?)", vdisk.id, name, record.lun)
-            return replace(record, initiator=name)
+            record = replace(record, initiator=name)
+            self._insert("presentation", _PRESENTATION, record)
+            return record
 
     def remove_presentation(self, vdisk_id: int, initiator: str) -> PresentationRecord:
         with self.transaction():
             name = validation.initiator_name(initiator)
-            rows = self._run(
-                "DELETE FROM presentation WHERE vdisk_id = ? AND initiator = ? RETURNING vdisk_id, initiator, lun",
-                vdisk_id,
-                name,
-            )
-            if not rows:
+            found = [other for other in self.list_presentations(name) if other.vdisk_id == vdisk_id]
+            if not found:
                 raise NotFound(f"{self.get_vdisk(vdisk_id).name} is not presented to {name}")
-            return PresentationRecord(*rows[0])
-
-    # SQLite
-
-    def _run(self, sql: str, *values: Any) -> list[Any]:
-        with self._lock:
-            try:
-                return self._database.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._refusal(error) from error
-
-    def _refusal(self, error: sqlite3.Error) -> Refusal:
-        path = _database_path(self.folder)
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Busy(f"{path} is being written to by another process", "try again")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return Refusal(
-                f"{path} is damaged or not a database", "put a copy of it back, or make a new array elsewhere"
+            self._database.run(
+                "DELETE FROM presentation WHERE vdisk_id = ? AND initiator = ?", vdisk_id, name
             )
-        if code == sqlite3.SQLITE_FULL:
-            return Refusal(f"no space left to write {path}", "make room on that file system")
-        if code in (
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_PERM,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_IOERR,
-        ):
-            return Refusal(
-                f"cannot write {path}: {error}", "check the owner and the mode of the folder and the file"
-            )
-        return Refusal(f"{path}: {error}")
+            return found[0]
 
-    def _check(self) -> None:
-        application = self._run("PRAGMA application_id")[0][0]
-        version = self._run("PRAGMA user_version")[0][0]
-        path = _database_path(self.folder)
-        if application != _APPLICATION_ID:
-            raise Refusal(f"{path} is not the database of an array", "choose another folder with --state")
-        if version > SCHEMA_VERSION:
-            raise Refusal(
-                f"{path} was written by a newer mpxtarget (schema {version}, this one knows {SCHEMA_VERSION})",
-                "run that version",
-            )
-        problem = self._run("PRAGMA quick_check(1)")[0][0]
-        if problem != "ok":
-            raise Refusal(
-                f"{path} is damaged: {problem}", "put a copy of it back, or make a new array elsewhere"
-            )
-        if version < SCHEMA_VERSION:
-            with self.transaction():
-                self._upgrade(version)
+    def _insert(self, table: str, columns: str, record: object) -> int:
+        """Add a record, and answer the number it got."""
+        values = _values(record, columns)
+        sql = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(values))}) RETURNING rowid"
+        return int(self._database.run(sql, *values)[0][0])
 
-    def _upgrade(self, version: int) -> None:
-        while version < SCHEMA_VERSION:
-            for statement in _UPGRADES[version].split(";"):
-                self._run(statement)
-            version += 1
-        self._run(f"PRAGMA user_version = {version}")
+    def _update(self, table: str, columns: str, record: object, key: str, value: int | str) -> None:
+        values = _values(record, columns)
+        marks = ", ".join("?" * len(values))
+        self._database.run(f"UPDATE {table} SET ({columns}) = ({marks}) WHERE {key} = ?", *values, value)
+
+
+def _values(record: object, columns: str) -> list[Any]:
+    return [getattr(record, column) for column in columns.split(", ")]
 
 
 def _database_path(folder: Path) -> Path:
     return folder / DATABASE_NAME
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA synchronous = EXTRA")
-    database.execute("PRAGMA foreign_keys = ON")
-    return database
 
 
 def _publish(new: Path, path: Path) -> None:

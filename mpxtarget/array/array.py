@@ -1,0 +1,167 @@
+"""The array: two controllers, their host ports, virtual disks, and the console LU.
+
+Rules kept here:
+- Both controllers serve every virtual disk at all times. The one that manages a disk serves it
+  active/optimized, the other active/non-optimized; each controller's host ports are one target port group.
+- LUN 0 is the console LU: one for the whole array, with the identity of the disks and no asymmetric access.
+- Every virtual disk says the same about itself on every path: product and revision of the model, the
+  controller's serial number (one for all disks, as on an EVA) and a World Wide LUN Name of its own.
+- Which LUN a disk has, and for whom, is not known here: that is the bridge's business.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from mpxtarget.array import identity
+from mpxtarget.array.models import MODELS, VENDOR, Model
+from mpxtarget.array.records import ArrayRecord, ControllerName, VdiskRecord
+from mpxtarget.scsi.logical_unit import Console, Disk, Identity
+
+GROUP_IDS: Final[dict[ControllerName, int]] = {"A": 1, "B": 2}
+"""Target port group of each controller."""
+
+
+class Store(Protocol):
+    """What the array looks at in an open backing store; the rest of it is the data path's."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def read_only(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A host port of a controller: FP1, FP2, ..."""
+
+    controller: ControllerName
+    number: int
+    """From 1, as on the back of the controller."""
+    wwn: int
+    relative_id: int
+    """Relative target port identifier: 1, 2, ... over the whole array."""
+    group_id: int
+    """Target port group: that of its controller."""
+
+    @property
+    def label(self) -> str:
+        """What the EVA's tools call the path: `Ctl-A/FP-1`."""
+        return f"Ctl-{self.controller}/FP-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """One of the two controllers."""
+
+    name: ControllerName
+    group_id: int
+    ports: tuple[HostPort, ...]
+
+
+class Vdisk:
+    """A virtual disk: what is configured about it, and the logical unit that answers for it."""
+
+    __slots__ = ("disk", "record")
+
+    def __init__(self, record: VdiskRecord, disk: Disk) -> None:
+        self.record = record
+        self.disk = disk
+
+    def __repr__(self) -> str:
+        return f"<Vdisk {self.record.name}>"
+
+
+class Array:
+    """An EVA."""
+
+    def __init__(self, record: ArrayRecord) -> None:
+        """An array without virtual disks. Raises ValueError for a model that is not in `models`."""
+        model = MODELS.get(record.model)
+        if model is None:
+            raise ValueError(f"{record.model!r} is not a model")
+        self.record = record
+        self.model: Model = model
+        self.controllers = {name: _controller(record.node_wwn, model, name) for name in GROUP_IDS}
+        self.ports = [port for controller in self.controllers.values() for port in controller.ports]
+        self.console = Console(self._identity(None))
+        self.vdisks: dict[int, Vdisk] = {}
+
+    def __repr__(self) -> str:
+        return f"<Array {self.record.name} {self.record.model} {identity.dashed(self.record.node_wwn)}>"
+
+    @property
+    def device_name(self) -> str:
+        """The SCSI device name, the same on every port: the node WWN as an NAA name."""
+        return f"naa.{identity.plain(self.record.node_wwn)}"
+
+    @property
+    def identity(self) -> Identity:
+        """What INQUIRY says of the console LU, and of a LUN where there is nothing."""
+        return self.console.identity
+
+    def add_vdisk(self, record: VdiskRecord, store: Store) -> Vdisk:
+        """Take a virtual disk into the array. Raises ValueError if it is there, or its store is smaller
+        than it."""
+        if record.id in self.vdisks:
+            raise ValueError(f"vdisk {record.id} is in the array already")
+        if store.size < record.size:
+            raise ValueError(f"the store of {record.name} has {store.size} bytes, the disk {record.size}")
+        disk = Disk(
+            self._identity(record.wwlun),
+            block_size=record.block_size,
+            blocks=record.size // record.block_size,
+            store=store,
+            managing_group=GROUP_IDS[record.controller],
+            preferred_group=_preferred_group(record),
+            read_only=record.read_only or store.read_only,
+        )
+        vdisk = self.vdisks[record.id] = Vdisk(record, disk)
+        return vdisk
+
+    def update_vdisk(self, record: VdiskRecord) -> Vdisk:
+        """Make a disk what its changed record says, with the unit attentions that are due. KeyError: no
+        such disk.
+
+        Its store has been given the new size before.
+        """
+        vdisk = self.vdisks[record.id]
+        old, disk = vdisk.record, vdisk.disk
+        if (record.wwlun, record.block_size) != (old.wwlun, old.block_size):
+            raise ValueError(f"the World Wide LUN Name and the block size of {old.name} cannot change")
+        vdisk.record = record
+        if record.size != old.size:
+            disk.resize(record.size // record.block_size)
+        if record.read_only != old.read_only:
+            disk.set_read_only(record.read_only)
+        if record.preferred != old.preferred:
+            disk.prefer(_preferred_group(record))
+        if record.controller != old.controller:
+            disk.manage(GROUP_IDS[record.controller])
+        return vdisk
+
+    def resize_vdisk(self, vdisk_id: int, size: int) -> Vdisk:
+        """Change the capacity, in bytes. KeyError: no such disk."""
+        return self.update_vdisk(replace(self.vdisks[vdisk_id].record, size=size))
+
+    def remove_vdisk(self, vdisk_id: int) -> Vdisk:
+        """Take a disk out of the array; nobody may be attached to it any more. KeyError: no such disk."""
+        return self.vdisks.pop(vdisk_id)
+
+    def _identity(self, wwlun: bytes | None) -> Identity:
+        return Identity(VENDOR, self.model.product, self.model.revision, self.record.controller_serial, wwlun)
+
+
+def _controller(node_wwn: int, model: Model, name: ControllerName) -> Controller:
+    group_id = GROUP_IDS[name]
+    before = (group_id - 1) * model.host_ports
+    ports = tuple(
+        HostPort(name, number, identity.host_port_wwn(node_wwn, name, number), before + number, group_id)
+        for number in range(1, model.host_ports + 1)
+    )
+    return Controller(name, group_id, ports)
+
+
+def _preferred_group(record: VdiskRecord) -> int | None:
+    if record.preferred == "none":
+        return None
+    return GROUP_IDS["A" if record.preferred.startswith("A") else "B"]

@@ -1,0 +1,156 @@
+"""From records to a running array: open the backing stores, build the array and the bridge.
+
+Rules kept here:
+- All or nothing. A store that is missing, too small, locked by somebody else or not to be written is a
+  refusal that names the disk and the file, and then no store is left open; there is no array with a broken
+  disk.
+- A new array is there only when all its stores are.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import backing_stores
+from backing_stores import BackingStore, StoreError
+from mpxtarget.array.array import Array
+from mpxtarget.bridge.bridge import Bridge
+from mpxtarget.server.errors import Refusal
+from mpxtarget.server.state import VDISK_FOLDER, State, VdiskRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A bridge, the array behind it, and the open stores of its disks by vdisk number."""
+
+    bridge: Bridge
+    stores: dict[int, BackingStore]
+    notes: "_LoginNotes"
+
+    def close(self) -> None:
+        """Bring what was written to stable storage, and close the stores. May block.
+
+        Raises the OSError of the first store that could not be flushed, when all are closed.
+        """
+        self.notes.close()
+        with contextlib.ExitStack() as stack:
+            for store in self.stores.values():
+                stack.callback(store.close)
+                if not store.read_only:
+                    stack.callback(store.flush)
+            self.stores.clear()
+
+
+def assemble(state: State, now: Callable[[], float] = time.time) -> Assembly:
+    """Open the stores and build array and bridge as the records say. Raises Refusal.
+
+    The bridge has no portals yet: whoever opens one tells it. Every login is noted in the state, `now`
+    being the clock (seconds since the epoch).
+    """
+    records = state.list_vdisks()
+    stores: dict[int, BackingStore] = {}
+    with contextlib.ExitStack() as opened:
+        for record in records:
+            stores[record.id] = store = open_store(state, record)
+            opened.callback(store.close)
+        notes = _LoginNotes(state, now)
+        bridge = build(state, stores, notes.note)
+        opened.pop_all()
+    return Assembly(bridge, stores, notes)
+
+
+def build(
+    state: State, stores: dict[int, BackingStore], initiator_seen: Callable[[str, bool], None]
+) -> Bridge:
+    """The array and bridge of the records, with stores that are open."""
+    array = Array(state.array())
+    for record in state.list_vdisks():
+        array.add_vdisk(record, stores[record.id])
+    bridge = Bridge(array, initiator_seen)
+    for initiator in state.list_initiators():
+        bridge.set_initiator(initiator)
+    for presentation in state.list_presentations():
+        bridge.present(presentation)
+    return bridge
+
+
+def open_store(state: State, record: VdiskRecord) -> BackingStore:
+    """Open the store of a disk, for this process alone. Raises Refusal."""
+    try:
+        return backing_stores.open_store(
+            record.store_url, read_only=record.read_only, size=record.size, base=state.folder
+        )
+    except StoreError as error:
+        raise Refusal(f"vdisk {record.name}: {error}") from None
+
+
+def create_array(folder: str | os.PathLike[str], **defaults: Any) -> State:
+    """`State.create` (which has the arguments), and the stores of the new array's disks. Raises Refusal."""
+    with contextlib.ExitStack() as made:
+        state = State.create(folder, **defaults, prepare=lambda new: _make_stores(new, made))
+        made.pop_all()
+    return state
+
+
+def _make_stores(state: State, made: contextlib.ExitStack) -> None:
+    for record in state.list_vdisks():
+        try:
+            if record.store_url.startswith(f"file:{VDISK_FOLDER}/"):
+                (state.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
+            backing_stores.create(record.store_url, record.size, base=state.folder)
+        except StoreError as error:
+            raise Refusal(f"vdisk {record.name}: {error}") from None
+        made.callback(_delete_quietly, state, record)
+
+
+def _delete_quietly(state: State, record: VdiskRecord) -> None:
+    with contextlib.suppress(StoreError):
+        backing_stores.delete(record.store_url, base=state.folder)
+
+
+class _LoginNotes:
+    """Writes down who logged in, without making a login wait for the disk, except an initiator's very first
+    one."""
+
+    def __init__(self, state: State, now: Callable[[], float]) -> None:
+        self._state = state
+        self._now = now
+        self._lock = threading.Lock()
+        self._pending: dict[str, float] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="login-notes")
+
+    def note(self, name: str, new: bool) -> None:
+        """An initiator logged in."""
+        if new:
+            self._write({name: self._now()})
+            return
+        with self._lock:
+            idle = not self._pending
+            self._pending[name] = self._now()
+        if idle:
+            self._writer.submit(self._write_pending)
+
+    def close(self) -> None:
+        """Return when everything is written."""
+        self._writer.shutdown()
+
+    def _write_pending(self) -> None:
+        with self._lock:
+            seen, self._pending = self._pending, {}
+        self._write(seen)
+
+    def _write(self, seen: dict[str, float]) -> None:
+        try:
+            with self._state.transaction():
+                for name, when in seen.items():
+                    self._state.see_initiator(name, when)
+        except Refusal as refusal:
+            log.warning("logins of %s are not written down: %s", ", ".join(seen), refusal)

@@ -1,0 +1,191 @@
+"""The SQLite file under `state`: its schema, transactions, and what SQLite's errors mean in plain words.
+
+Rules kept here:
+- A transaction that has returned is on stable storage (synchronous=EXTRA: as FULL, and the folder is synced
+  too).
+- sqlite3 exceptions do not leave this module; they become `Refusal`s that say what to do.
+- The file says that it is ours (application_id) and which version of the schema it has (user_version). An
+  older one is brought up to date when it is opened, a newer one is refused, never guessed at.
+- One statement at a time, from whichever thread.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from mpxtarget.server.errors import Busy, Refusal
+
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x6D707874  # "mpxt"
+_BUSY_TIMEOUT: Final = 5.0  # seconds
+
+_SCHEMA: Final = """
+CREATE TABLE array (
+    only INTEGER PRIMARY KEY DEFAULT 1 CHECK (only = 1),
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    node_wwn INTEGER NOT NULL,
+    controller_serial TEXT NOT NULL,
+    bridge_serial TEXT NOT NULL,
+    name_template TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    target_user TEXT NOT NULL,
+    target_secret BLOB NOT NULL,
+    wwlun_base BLOB NOT NULL,
+    wwluns_made INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE portal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    advertise TEXT,
+    enabled INTEGER NOT NULL
+) STRICT;
+CREATE TABLE vdisk (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    lun INTEGER UNIQUE,
+    wwlun BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    block_size INTEGER NOT NULL,
+    store_url TEXT NOT NULL,
+    read_only INTEGER NOT NULL,
+    preferred TEXT NOT NULL,
+    controller TEXT NOT NULL
+) STRICT;
+CREATE TABLE initiator (
+    name TEXT PRIMARY KEY,
+    alias TEXT NOT NULL,
+    chap_user TEXT NOT NULL,
+    chap_secret BLOB NOT NULL,
+    target_user TEXT NOT NULL,
+    target_secret BLOB NOT NULL,
+    first_seen REAL,
+    last_seen REAL
+) STRICT;
+CREATE TABLE presentation (
+    vdisk_id INTEGER NOT NULL REFERENCES vdisk (id) ON DELETE CASCADE,
+    initiator TEXT NOT NULL REFERENCES initiator (name) ON DELETE CASCADE,
+    lun INTEGER NOT NULL,
+    PRIMARY KEY (initiator, lun),
+    UNIQUE (vdisk_id, initiator)
+) STRICT;
+"""
+
+_UPGRADES: Final[dict[int, str]] = {0: _SCHEMA}
+"""Script that turns schema version N into N + 1."""
+
+
+class Database:
+    """An open database file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file that exists; an empty one has still to be `initialise`d. Raises Refusal."""
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+        try:
+            self.run("PRAGMA synchronous = EXTRA")
+            self.run("PRAGMA foreign_keys = ON")
+        except Refusal:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def initialise(self) -> None:
+        """Make the tables in an empty file."""
+        with self.transaction():
+            self.run(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._upgrade(0)
+
+    def check(self) -> None:
+        """Refuse a file that is not ours, is damaged or too new; bring an older one up to date."""
+        application = self.run("PRAGMA application_id")[0][0]
+        version = self.run("PRAGMA user_version")[0][0]
+        if application != _APPLICATION_ID:
+            raise Refusal(
+                f"{self.path} is not the database of an array", "choose another folder with --state"
+            )
+        if version > SCHEMA_VERSION:
+            raise Refusal(
+                f"{self.path} was written by a newer mpxtarget: schema {version}, this one knows"
+                f" {SCHEMA_VERSION}",
+                "run the newer version",
+            )
+        problem = self.run("PRAGMA quick_check(1)")[0][0]
+        if problem != "ok":
+            raise self._damaged(problem)
+        if version < SCHEMA_VERSION:
+            with self.transaction():
+                self._upgrade(version)
+
+    def run(self, sql: str, *values: Any) -> list[Any]:
+        """Run one statement and return its rows. Raises Refusal."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes made inside happen together, or, when an exception leaves it, not at all. May be
+        nested.
+
+        Other threads wait until it is over.
+        """
+        with self._lock:
+            if self._depth == 0:
+                self.run("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+                if self._depth == 1:
+                    self.run("COMMIT")
+            except BaseException:
+                if self._depth == 1 and self._connection.in_transaction:
+                    self.run("ROLLBACK")
+                raise
+            finally:
+                self._depth -= 1
+
+    def _upgrade(self, version: int) -> None:
+        while version < SCHEMA_VERSION:
+            for statement in _UPGRADES[version].split(";"):
+                self.run(statement)
+            version += 1
+        self.run(f"PRAGMA user_version = {version}")
+
+    def _damaged(self, problem: str) -> Refusal:
+        return Refusal(
+            f"{self.path} is damaged: {problem}", "put a copy of it back, or make a new array elsewhere"
+        )
+
+    def _refusal(self, error: sqlite3.Error) -> Refusal:
+        match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return Busy(f"{self.path} is being written to by another process", "try again")
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return self._damaged(str(error))
+            case sqlite3.SQLITE_FULL:
+                return Refusal(f"no space left to write {self.path}", "make room on that file system")
+            case (
+                sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR
+            ):
+                return Refusal(
+                    f"cannot write {self.path}: {error}",
+                    "check the owner and the mode of the folder and the file",
+                )
+        return Refusal(f"{self.path}: {error}")
