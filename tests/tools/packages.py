@@ -72,7 +72,7 @@ def _no_daemons() -> Iterator[None]:
 
 def install(packages: list[str]) -> None:
     """Install packages without starting what they contain. Raises CalledProcessError."""
-    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": _search_path()}
     with _no_daemons():
         subprocess.run([*apt, "update"], check=True, env=environment)
