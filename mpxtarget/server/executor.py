@@ -174,7 +174,8 @@ class Executor:
             own = function == TmfFunction.ABORT_TASK_SET
             cleared = self._abort(lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu)
             if function == TmfFunction.CLEAR_TASK_SET:
-                task_management.clear_task_set(nexus, lun, {s.nexus for s in cleared if s is not session})
+                others = (s.nexus.by_number.values() for s in cleared if s is not session)
+                task_management.commands_cleared(each for itls in others for each in itls if each.lu is itl.lu)
             elif function == TmfFunction.LOGICAL_UNIT_RESET:
                 task_management.lun_reset(nexus, lun)
             return TmfResponse.FUNCTION_COMPLETE
@@ -217,15 +218,15 @@ class Executor:
         if isinstance(plan, Reply):
             self._reply(task, plan)
         elif isinstance(plan, ReadBlocks):
-            if task.read or not task.edtl:
+            if task.write:  # the wrong direction: what comes is dropped, and nothing may be sent
+                transfer.respond(task, Status.GOOD)
+            else:
                 self._count(task, reading=True, length=plan.length)
                 self._read_on(task, work)
-            else:
-                self._wrong_length(task, plan.length)
         elif isinstance(plan, WriteBlocks):
-            if task.edtl < plan.length or not task.write:
+            if task.edtl < plan.length and (task.edtl % plan.disk.block_size or task.read):
                 self._wrong_length(task, plan.length)
-            else:
+            else:  # no more than the expected length is written; the rest is an overflow (RES-006)
                 transfer.expect(task, plan.length)
         elif isinstance(plan, TakeData):
             if task.edtl < plan.length or not task.write:
@@ -245,7 +246,7 @@ class Executor:
             transfer.respond(task, reply.status, reply.sense)
 
     def _wrong_length(self, task: Task, length: int) -> None:
-        """The expected length cannot carry the command's data: nothing is transferred (RES-006)."""
+        """The expected length cannot carry what the command is about: nothing is transferred (RES-006)."""
         sense = SenseData(SenseKey.ILLEGAL_REQUEST, INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
         transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), length)
 
