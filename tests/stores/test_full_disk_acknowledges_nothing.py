@@ -88,10 +88,12 @@ def test_a_read_only_store_takes_no_byte(tmp_path: Path) -> None:
     assert not store.can_discard
     zeros = memoryview(bytes(512))
     assert store.write_now((zeros,), 0, 512) is False
-    for attempt in (lambda: store.write(zeros, 0), lambda: store.discard(0, 512)):
-        with pytest.raises(OSError, match="read-only") as caught:
-            attempt()
-        assert caught.value.errno == errno.EROFS
+    with pytest.raises(OSError, match="read-only") as caught:
+        store.write(zeros, 0)
+    assert caught.value.errno == errno.EROFS
+    with pytest.raises(OSError, match="read-only") as caught:
+        store.discard(0, 512)
+    assert caught.value.errno == errno.EROFS
     store.close()
     assert (tmp_path / "disk.img").read_bytes() == b"x" * 4096
 

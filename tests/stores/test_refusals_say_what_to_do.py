@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_not_a_regular_file(tmp_path: Path) -> None:
 
 def test_a_device_by_the_scheme_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "disk.img").write_bytes(bytes(512))
-    monkeypatch.setattr(backing_stores.file.stat, "S_ISBLK", lambda mode: True)
+    monkeypatch.setattr(stat, "S_ISBLK", lambda mode: True)
     with refused(tmp_path / "disk.img", "is a block device", "write block:"):
         open_store("file:disk.img", base=tmp_path)
 
