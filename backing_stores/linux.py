@@ -54,3 +54,34 @@ def can_read_without_waiting(fd: int) -> bool:
             return False
         raise
     return True
+
+
+# cachestat(2), from Linux 6.5 on; its number is the same on every architecture.
+_CACHESTAT: Final = 451
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
+
+
+class _Cachestat(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64) for name in ("cache", "dirty", "writeback", "evicted", "recently_evicted")
+    )
+
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def is_cached(fd: int, offset: int, length: int) -> bool:
+    """Whether every page of a range stands in the page cache, so that sendfile(2) does not wait for a disk.
+
+    False too where the kernel cannot tell. Holes are cached once they have been read.
+    """
+    extent, found = _Range(offset, length), _Cachestat()
+    if _syscall(_CACHESTAT, fd, ctypes.byref(extent), ctypes.byref(found), 0):
+        return False
+    pages = (offset + length + _PAGE - 1) // _PAGE - offset // _PAGE
+    return bool(found.cache >= pages)

@@ -7,10 +7,12 @@ the other, so that everything one receive event gave rise to leaves in a single 
   joins the backlog and a fresh one is taken. Whoever produces bulk data looks at `backlog` first and waits while
   there is one, which bounds a connection to the backlog it had plus one arena.
 - An arena without unsent bytes goes back to the pool, so that an idle connection owns no buffer.
-- Nothing here sends. The owner of the socket drains `backlog`, then `view[:used]`.
+- Nothing here sends. The owner of the socket drains `backlog`, then `view[:used]`. Where it can send a range of a
+  file without reading it, it says so by setting `splice`.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 ARENA_SIZE = 640 * 1024  # the largest PDU twice over, and still within a second-level cache
@@ -54,10 +56,20 @@ class Unsent:
     used: int
 
 
+@dataclass(slots=True)
+class FileSpan:
+    """A range of a file that goes out as it is: `length` bytes from `offset` on. The descriptor is its own."""
+
+    fd: int
+    offset: int
+    length: int
+    close: Callable[[int], None]
+
+
 class Output:
     """The send side of one connection, without a socket."""
 
-    __slots__ = ("_arena", "_pool", "backlog", "size", "used", "view")
+    __slots__ = ("_arena", "_pool", "backlog", "size", "splice", "used", "view")
 
     def __init__(self, pool: ArenaPool) -> None:
         self._pool = pool
@@ -65,7 +77,9 @@ class Output:
         self.view = memoryview(b"")
         self.size = 0
         self.used = 0
-        self.backlog: deque[Unsent] = deque()
+        self.backlog: deque[Unsent | FileSpan] = deque()
+        #: (fd, offset, length): send what stands in the arena, then that range of the file
+        self.splice: Callable[[int, int, int], None] | None = None
 
     def open(self) -> None:
         """Make sure that there is an arena to build in."""
@@ -101,8 +115,12 @@ class Output:
             self.size = self.used = 0
 
     def sent_backlog(self) -> None:
-        """The first of the backlog is out: give its arena back."""
-        self._pool.give(self.backlog.popleft().arena)
+        """The first of the backlog is out: give its arena or descriptor back."""
+        first = self.backlog.popleft()
+        if isinstance(first, FileSpan):
+            first.close(first.fd)
+        else:
+            self._pool.give(first.arena)
 
     def discard(self) -> None:
         """The connection is gone: nothing of it will be sent."""
@@ -116,9 +134,12 @@ class Output:
         parts = []
         while self.backlog:
             unsent = self.backlog[0]
+            assert isinstance(unsent, Unsent)  # without a socket there is no splice
             parts.append(bytes(unsent.arena.view[unsent.sent : unsent.used]))
             self.sent_backlog()
         return b"".join(parts)
 
     def __len__(self) -> int:
-        return self.used + sum(unsent.used - unsent.sent for unsent in self.backlog)
+        return self.used + sum(
+            item.length if isinstance(item, FileSpan) else item.used - item.sent for item in self.backlog
+        )

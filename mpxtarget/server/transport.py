@@ -5,6 +5,8 @@ Rules kept here:
 - One readable event is one recv, as many PDUs as came with it, and one send (reference: batching is worth 2.4 times).
 - The receive buffer is lent by the loop's pool. It goes back when everything in it was taken, or when what is left is
   small enough to be kept as bytes, so that an idle connection owns no buffer.
+- A large range of a file goes out by sendfile, its bytes never read here; what the peer does not take of it at once
+  stays in the output as a FileSpan with a descriptor of its own.
 - When the peer does not take what we send, we stop reading from it until it does. A peer that takes nothing for
   WRITE_TIMEOUT seconds is dropped.
 """
@@ -13,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mpxtarget.iscsi.connection import Connection, Phase, Surroundings
-from mpxtarget.iscsi.output import Arena, ArenaPool, Output
+from mpxtarget.iscsi.output import Arena, ArenaPool, FileSpan, Output
 from mpxtarget.server import fast_path
 
 if TYPE_CHECKING:
@@ -78,6 +82,7 @@ class Transport:
             now=loop.time(),
             on_drop=self.close,
         )
+        self.connection.output.splice = self._splice
         self._read(True)
 
     @property
@@ -172,9 +177,14 @@ class Transport:
         try:
             while out.backlog:
                 first = out.backlog[0]
-                first.sent += send(first.arena.view[first.sent : first.used])
+                if isinstance(first, FileSpan):
+                    self._send_span(first)
+                    left = first.length
+                else:
+                    first.sent += send(first.arena.view[first.sent : first.used])
+                    left = first.used - first.sent
                 self._blocked_since = 0.0
-                if first.sent < first.used:
+                if left:
                     return False
                 out.sent_backlog()
             if out.used:
@@ -189,6 +199,36 @@ class Transport:
         except OSError as error:
             self._lost(f"connection lost: {error.strerror}")
         return True
+
+    def _send_span(self, span: FileSpan) -> None:
+        sent = os.sendfile(self._sock.fileno(), span.fd, span.offset, span.length)
+        if not sent:  # its header is out: nothing but the end of the connection says that there is no more
+            raise OSError(errno.EIO, "the backing file has become shorter")
+        span.offset += sent
+        span.length -= sent
+
+    def _splice(self, fd: int, offset: int, length: int) -> None:
+        """Send what stands in the arena, then a range of a file; what does not go now joins the backlog."""
+        out = self.connection.output
+        span = FileSpan(fd, offset, length, os.close)
+        try:
+            if out.backlog:
+                out.park(0)
+            else:
+                sent = self._sock.send(out.view[: out.used], socket.MSG_MORE)
+                if sent < out.used:
+                    out.park(sent)
+                else:
+                    out.used = 0
+                    self._send_span(span)
+        except (BlockingIOError, InterruptedError):
+            out.park(0)
+        except OSError as error:
+            self._lost(f"connection lost: {error.strerror}")
+            return
+        if span.length:
+            span.fd = os.dup(fd)  # the store may be closed before the peer takes it
+            out.backlog.append(span)
 
     def flush(self) -> None:
         """Send, let stalled reads go on while there is room, and see to it that the rest follows."""
