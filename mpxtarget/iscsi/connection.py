@@ -1,15 +1,16 @@
 """One connection of the target: framing, the login phase, numbering and dispatch. No socket, no clock.
 
-The owner of the socket lends the bytes it received and calls `receive_pdu` until nothing more is taken; whatever is
-to be sent stands in `output` afterwards. The rules kept here:
+The owner of the socket lends the bytes it received and calls `receive_pdu` until nothing more is taken;
+whatever is to be sent stands in `output` afterwards. The rules kept here:
 
-- Lengths are judged before anything waits for them: a data segment beyond what was declared, or one of more than
-  8192 bytes before full feature phase, ends the connection without a byte of it being read (RFC 7143 7.7, 6.3).
+- Lengths are judged before anything waits for them: a data segment beyond what was declared, or one of more
+  than 8192 bytes before full feature phase, ends the connection without a byte of it being read (RFC 7143
+  7.7, 6.3).
 - With header digests on, a header is believed only after its digest (7.8).
 - The first PDU is a Login Request, or the connection closes without an answer; during login anything else is
   answered 020Bh (4.2.4).
-- Non-immediate commands are delivered in CmdSN order; outside the window or twice, they are ignored (4.2.2.1). A
-  command that is rejected was not received: its CmdSN is still due (7.3).
+- Non-immediate commands are delivered in CmdSN order; outside the window or twice, they are ignored
+  (4.2.2.1). A command that is rejected was not received: its CmdSN is still due (7.3).
 - Every answer carries ExpCmdSN and MaxCmdSN of its moment, and StatSN by 4.2.2.2.
 
 What the opcodes mean is in full_feature.py and transfer.py, each handler a function of the connection.
@@ -174,7 +175,7 @@ class Connection:
         """The portal as text."""
         return f"{self.local[0]}:{self.local[1]}"
 
-    # -- receiving ---------------------------------------------------------------------------------------
+    # -- receiving ----
 
     def receive_pdu(self, view: memoryview, pos: int, end: int, now: float) -> int:
         """Take one PDU from `view[pos:end]`; the position behind it, or `pos` if it is not all there.
@@ -192,7 +193,12 @@ class Connection:
         have = end - pos
         if self.phase >= Phase.CLOSING:
             return end
-        if self.phase == Phase.LOGIN and self.login is None and have and view[pos] & 0x3F != Opcode.LOGIN_REQUEST:
+        if (
+            self.phase == Phase.LOGIN
+            and self.login is None
+            and have
+            and view[pos] & 0x3F != Opcode.LOGIN_REQUEST
+        ):
             raise ProtocolError("the first PDU is no Login Request")  # RFC 7143 4.2.4
         if have < BHS_LENGTH:
             return pos
@@ -235,7 +241,10 @@ class Connection:
             return
         if self.login is None:
             self.login = LoginPhase(
-                self.around.node, self.around.limits, lambda outcome: self._establish(outcome, now), self.around.entropy
+                self.around.node,
+                self.around.limits,
+                lambda outcome: self._establish(outcome, now),
+                self.around.entropy,
             )
         reply = self.login.receive(LoginRequest.parse(header), bytes(data))
         self.send(reply.response, reply.data)
@@ -260,10 +269,12 @@ class Connection:
         self.login = None
         self.phase = Phase.FULL_FEATURE
         kind = f"session {self.session.tsih}" if not self.session.discovery else "discovery session"
-        log.info("%s: %s logged in through %s from %s", kind, self.session.initiator, self.portal, self.peer[0])
+        log.info(
+            "%s: %s logged in through %s from %s", kind, self.session.initiator, self.portal, self.peer[0]
+        )
 
     def set_max_send(self, declared: int) -> None:
-        """The initiator's MaxRecvDataSegmentLength; all segments but the last are a multiple of 4 (11.7.7)."""
+        """The initiator's MaxRecvDataSegmentLength; segments but the last are multiples of 4 (11.7.7)."""
         self.max_send = min(declared, MAX_SEND_SEGMENT) & ~3
 
     def _full_feature_pdu(self, header: memoryview, data: memoryview, data_good: bool) -> None:
@@ -298,7 +309,7 @@ class Connection:
             self.reject(rejected.reject_reason, header)
             log.info("%s: rejected a PDU: %s", self.peer[0], rejected)
 
-    # -- numbering ---------------------------------------------------------------------------------------
+    # -- numbering ----
 
     def _in_turn(self, header: memoryview, data: memoryview) -> bool:
         """Whether the command is to be delivered now; RFC 7143 4.2.2.1. Holds it if it is early."""
@@ -323,7 +334,7 @@ class Connection:
             assert self.session is not None
             self.session.exp_cmd_sn = (self.session.exp_cmd_sn + 1) & MASK
 
-    # -- sending -----------------------------------------------------------------------------------------
+    # -- sending ----
 
     def send(self, pdu: Any, data: bytes = b"") -> None:
         """Put a PDU into the output; its numbering fields are already right."""
@@ -367,7 +378,7 @@ class Connection:
         """Answer a PDU with Reject, its header as data (RFC 7143 11.17)."""
         self.send(self.number(Reject(reason=reason)), bytes(header))
 
-    # -- endings -----------------------------------------------------------------------------------------
+    # -- endings ----
 
     def finish(self, reason: str) -> None:
         """Read no more; send what is in the output, then close."""
@@ -422,7 +433,7 @@ class Connection:
         if len(self.dead_tags) > 1024:
             del self.dead_tags[next(iter(self.dead_tags))]
 
-    # -- time --------------------------------------------------------------------------------------------
+    # -- time ----
 
     def tick(self, now: float) -> None:
         """Let time pass: call about once a second."""

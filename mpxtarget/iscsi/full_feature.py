@@ -1,7 +1,8 @@
 """Full feature phase but for the data: NOP, Text, Logout, task management, and what is refused there.
 
-Each function handles one request PDU of a connection (RFC 7143 section 11, in its order). A handler validates,
-then calls `consume`, then acts: a PDU that raises PduRejected before that was never received (7.3).
+Each function handles one request PDU of a connection (RFC 7143 section 11, in its order). A handler
+validates, then calls `consume`, then acts: a PDU that raises PduRejected before that was never received
+(7.3).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ DATA_OUT_TIMEOUT = 30.0  # seconds between two Data-Out PDUs of a burst (WRT-019
 MAX_TEXT = 65536  # bytes of key=value text in one exchange (NEG-006)
 
 
-# -- task management (RFC 7143 11.5) -------------------------------------------------------------------------
+# -- task management (RFC 7143 11.5) ----
 
 
 def task_management(c: Connection, header: memoryview, data: memoryview) -> None:
@@ -80,7 +81,7 @@ def _abort_task(c: Connection, request: TaskManagementRequest) -> int:
     return TmfResponse.TASK_DOES_NOT_EXIST
 
 
-# -- text (RFC 7143 11.10) -----------------------------------------------------------------------------------
+# -- text (RFC 7143 11.10) ----
 
 
 class TextExchange:
@@ -178,7 +179,7 @@ def _send_targets(c: Connection, value: str) -> list[tuple[str, str]]:
     return answers
 
 
-# -- login, logout, SNACK (RFC 7143 11.12, 11.14, 11.16) -------------------------------------------------------
+# -- login, logout, SNACK (RFC 7143 11.12, 11.14, 11.16) ----
 
 
 def second_login(c: Connection, header: memoryview, data: memoryview) -> None:
@@ -213,7 +214,7 @@ def logout(c: Connection, header: memoryview, data: memoryview) -> None:
         c.around.sessions.close(session, "logged out")
 
 
-# -- NOP (RFC 7143 11.18, 11.19) --------------------------------------------------------------------------------
+# -- NOP (RFC 7143 11.18, 11.19) ----
 
 
 def nop_out(c: Connection, header: memoryview, data: memoryview) -> None:

@@ -1,14 +1,14 @@
 """What a connection is going to send: one arena being filled, and full ones waiting.
 
-An arena is a fixed buffer lent by a pool that all connections of a loop share. PDUs are built in place, one behind
-the other, so that everything one receive event gave rise to leaves in a single send. The rules:
+An arena is a fixed buffer lent by a pool that all connections of a loop share. PDUs are built in place, one
+behind the other, so that everything one receive event gave rise to leaves in a single send. The rules:
 
-- `reserve(n)` hands out n contiguous bytes and never fails for n up to the arena's size; when the arena is full it
-  joins the backlog and a fresh one is taken. Whoever produces bulk data looks at `backlog` first and waits while
-  there is one, which bounds a connection to the backlog it had plus one arena.
+- `reserve(n)` hands out n contiguous bytes and never fails for n up to the arena's size; when the arena is
+  full it joins the backlog and a fresh one is taken. Whoever produces bulk data looks at `backlog` first and
+  waits while there is one, which bounds a connection to the backlog it had plus one arena.
 - An arena without unsent bytes goes back to the pool, so that an idle connection owns no buffer.
-- Nothing here sends. The owner of the socket drains `backlog`, then `view[:used]`. Where it can send a range of a
-  file without reading it, it says so by setting `splice`.
+- Nothing here sends. The owner of the socket drains `backlog`, then `view[:used]`. Where it can send a range
+  of a file without reading it, it says so by setting `splice`.
 """
 
 from collections import deque
@@ -58,7 +58,7 @@ class Unsent:
 
 @dataclass(slots=True)
 class FileSpan:
-    """A range of a file that goes out as it is: `length` bytes from `offset` on. The descriptor is its own."""
+    """A range of a file that goes out as it is: `length` bytes from `offset` on. `fd` is its own."""
 
     fd: int
     offset: int

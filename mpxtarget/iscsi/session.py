@@ -2,12 +2,13 @@
 
 Rules kept here:
 
-- A session is known by (InitiatorName, ISID, TargetName, portal group tag) (RFC 7143 4.4.3, ISID RULE); an unnamed
-  discovery session by (InitiatorName, ISID, portal) (7.4.2.1).
-- `Sessions.establish` is the table of RFC 7143 6.3.1 and the only place where a session appears. It runs when the
-  login has succeeded, so that a failed login leaves an old session alone (6.3.5).
+- A session is known by (InitiatorName, ISID, TargetName, portal group tag) (RFC 7143 4.4.3, ISID RULE); an
+  unnamed discovery session by (InitiatorName, ISID, portal) (7.4.2.1).
+- `Sessions.establish` is the table of RFC 7143 6.3.1 and the only place where a session appears. It runs when
+  the login has succeeded, so that a failed login leaves an old session alone (6.3.5).
 - TSIHs are not 0, and the one freed longest ago is the next to be used again.
-- The window: commands ExpCmdSN up to MaxCmdSN may be sent; MaxCmdSN moves when a command ends, never back (4.2.2.1).
+- The window: commands ExpCmdSN up to MaxCmdSN may be sent; MaxCmdSN moves when a command ends, never back
+  (4.2.2.1).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ SessionKey = tuple[str, int, str, str]
 
 
 class Held:
-    """A command that came before its turn, with the Data-Out that followed it; without any PDU it fills a gap."""
+    """A command that came before its turn, with the Data-Out that followed it; without any PDU it fills a
+    gap.
+    """
 
     __slots__ = ("connection", "itt", "pdus")
 

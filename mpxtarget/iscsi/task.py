@@ -1,8 +1,9 @@
 """One SCSI command on its way through the target: what the wire still owes it, and what it has sent.
 
-A task lives from the delivery of its SCSI Command until its status is in the output, or until it is aborted. While
-it lives it stands in its session's table by Initiator Task Tag. Data-Out travels in bursts: the unsolicited one
-(RFC 7143 4.2.5.2) or one for each R2T (11.8). Bytes are handed on as they arrive; a task never gathers them itself.
+A task lives from the delivery of its SCSI Command until its status is in the output, or until it is aborted.
+While it lives it stands in its session's table by Initiator Task Tag. Data-Out travels in bursts: the
+unsolicited one (RFC 7143 4.2.5.2) or one for each R2T (11.8). Bytes are handed on as they arrive; a task
+never gathers them itself.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 Rules kept here:
 
-- What may come unsolicited follows from InitialR2T, ImmediateData and FirstBurstLength (RFC 7143 4.2.5.2); what came
-  against them is taken and dropped, and the command ends with 0B/0C/0C or 0B/0C/0D (11.4.7.2).
-- R2Ts go out in increasing, contiguous offsets, no longer than MaxBurstLength, no more than MaxOutstandingR2T at a
-  time, and only for bytes that the command uses (11.8, 13.17).
+- What may come unsolicited follows from InitialR2T, ImmediateData and FirstBurstLength (RFC 7143 4.2.5.2);
+  what came against them is taken and dropped, and the command ends with 0B/0C/0C or 0B/0C/0D (11.4.7.2).
+- R2Ts go out in increasing, contiguous offsets, no longer than MaxBurstLength, no more than MaxOutstandingR2T
+  at a time, and only for bytes that the command uses (11.8, 13.17).
 - Data-Out is checked for DataSN, offset and amount. Nothing beyond what was asked for is ever handed on.
 - A SCSI Response waits until the initiator has finished every burst it owes (11.4.2).
-- Data-In fills the initiator's MaxRecvDataSegmentLength, ends a sequence with F at MaxBurstLength, and carries a GOOD
-  status itself (11.7).
+- Data-In fills the initiator's MaxRecvDataSegmentLength, ends a sequence with F at MaxBurstLength, and
+  carries a GOOD status itself (11.7).
 - Residuals compare what the SCSI layer presents with the expected length (11.4.5).
 """
 
@@ -27,7 +27,17 @@ from mpxtarget.iscsi.task import (
     Burst,
     Task,
 )
-from mpxtarget.pdu import BHS_LENGTH, NO_TAG, R2T, DataIn, DataOut, RejectReason, ScsiCommand, ScsiResponse, padded
+from mpxtarget.pdu import (
+    BHS_LENGTH,
+    NO_TAG,
+    R2T,
+    DataIn,
+    DataOut,
+    RejectReason,
+    ScsiCommand,
+    ScsiResponse,
+    padded,
+)
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
@@ -40,7 +50,7 @@ _FINAL, _READ, _WRITE = 0x80, 0x40, 0x20
 _OVERFLOW, _UNDERFLOW, _STATUS = 0x04, 0x02, 0x01
 
 
-# -- the command ---------------------------------------------------------------------------------------------
+# -- the command ----
 
 
 def scsi_command(c: Connection, header: memoryview, data: memoryview) -> None:
@@ -177,7 +187,9 @@ def _stray_data_out(c: Connection, header: memoryview, data: memoryview, itt: in
         if held.itt == itt and ttt == NO_TAG:
             held.hold(bytes(header) + bytes(data))
             return
-    raise PduRejected(RejectReason.INVALID_PDU_FIELD, f"Data-Out for tag {itt:08x}h, transfer {ttt:08x}h: not asked for")
+    raise PduRejected(
+        RejectReason.INVALID_PDU_FIELD, f"Data-Out for tag {itt:08x}h, transfer {ttt:08x}h: not asked for"
+    )
 
 
 def _advance(c: Connection, task: Task) -> None:
@@ -307,7 +319,7 @@ def send_data_in(c: Connection, task: Task, data: bytes | bytearray, presented: 
         seal_data_in(c, task, start, sizes, presented if at == len(view) else None)
 
 
-# -- the response --------------------------------------------------------------------------------------------
+# -- the response ----
 
 
 def respond(task: Task, status: int, sense: bytes = b"", presented: int = 0) -> None:

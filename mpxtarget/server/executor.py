@@ -1,16 +1,16 @@
 """Carries out what the SCSI layer plans: the one place where a command meets its backing store.
 
-The SCSI layer answers a CDB with a plan (mpxtarget.scsi.plan); this module does the reading, writing, flushing and
-comparing it asks for, on the event loop where the store can answer at once, in the store's lane of threads where it
-cannot. Rules kept here:
+The SCSI layer answers a CDB with a plan (mpxtarget.scsi.plan); this module does the reading, writing,
+flushing and comparing it asks for, on the event loop where the store can answer at once, in the store's lane
+of threads where it cannot. Rules kept here:
 
-- Bytes go between the wire and the store without a copy on the loop's side: reads fill the Data-In PDUs in the
-  output, writes leave from the receive buffer. Only what waits for a thread is copied.
+- Bytes go between the wire and the store without a copy on the loop's side: reads fill the Data-In PDUs in
+  the output, writes leave from the receive buffer. Only what waits for a thread is copied.
 - A command is answered when all its I/O is done, never before. GOOD for a durable write means: flushed.
-- I/O that overlaps a write in a lane waits for it, so that the order in which commands came is the order in which
-  overlapping blocks change. While a lane writes, the short cut of fast_path.py is closed for that disk.
-- A connection whose output waits for its peer gets no new data: its reads stall and go on when there is room. What
-  one connection has in lanes at a time is bounded by LANE_BYTES.
+- I/O that overlaps a write in a lane waits for it, so that the order in which commands came is the order in
+  which overlapping blocks change. While a lane writes, the short cut of fast_path.py is closed for that disk.
+- A connection whose output waits for its peer gets no new data: its reads stall and go on when there is room.
+  What one connection has in lanes at a time is bounded by LANE_BYTES.
 - An aborted task is forgotten at once; what its I/O brings later is thrown away.
 """
 
@@ -51,7 +51,9 @@ class DiskIo:
         self.store = cast("BackingStore", disk.store)
         self.lane = Lane(completions, f"io {self.store.url}")
         self._busy: list[tuple[int, int, bool]] = []  # (start, end, writing)
-        self._waiting: deque[tuple[int, int, bool, Callable[[], None], Callable[[OSError | None], None]]] = deque()
+        self._waiting: deque[tuple[int, int, bool, Callable[[], None], Callable[[OSError | None], None]]] = (
+            deque()
+        )
 
     def free(self, start: int, end: int, *, writing: bool) -> bool:
         """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
@@ -61,7 +63,13 @@ class DiskIo:
         return not any(s < end and start < e and (writing or w) for s, e, w in busy)
 
     def submit(
-        self, start: int, end: int, work: Callable[[], None], done: Callable[[OSError | None], None], *, writing: bool
+        self,
+        start: int,
+        end: int,
+        work: Callable[[], None],
+        done: Callable[[OSError | None], None],
+        *,
+        writing: bool,
     ) -> None:
         """Run I/O to a range in the lane, after what it overlaps."""
         if not self.free(start, end, writing=writing):
@@ -70,7 +78,13 @@ class DiskIo:
         self._start(start, end, work, done, writing=writing)
 
     def _start(
-        self, start: int, end: int, work: Callable[[], None], done: Callable[[OSError | None], None], *, writing: bool
+        self,
+        start: int,
+        end: int,
+        work: Callable[[], None],
+        done: Callable[[OSError | None], None],
+        *,
+        writing: bool,
     ) -> None:
         extent = (start, end, writing)
         self._busy.append(extent)
@@ -122,7 +136,7 @@ class Executor:
         self._lane_bytes: dict[Connection, int] = {}
         self._touched: set[Connection] = set()
 
-    # -- what the connection calls ---------------------------------------------------------------------------
+    # -- what the connection calls ----
 
     def start(self, task: Task) -> None:
         """Plan a command and begin to carry it out."""
@@ -167,7 +181,11 @@ class Executor:
     def manage(self, session: Session, function: int, lun: int) -> int:
         """Task management but for ABORT TASK (RFC 7143 11.5.1): ends the tasks, then tells the SCSI layer."""
         nexus = cast("ITNexus", session.nexus)
-        if function in (TmfFunction.ABORT_TASK_SET, TmfFunction.CLEAR_TASK_SET, TmfFunction.LOGICAL_UNIT_RESET):
+        if function in (
+            TmfFunction.ABORT_TASK_SET,
+            TmfFunction.CLEAR_TASK_SET,
+            TmfFunction.LOGICAL_UNIT_RESET,
+        ):
             itl = nexus.luns.get(lun)
             if itl is None:
                 return TmfResponse.LUN_DOES_NOT_EXIST
@@ -175,7 +193,9 @@ class Executor:
             cleared = self._abort(lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu)
             if function == TmfFunction.CLEAR_TASK_SET:
                 others = (s.nexus.by_number.values() for s in cleared if s is not session)
-                task_management.commands_cleared(each for itls in others for each in itls if each.lu is itl.lu)
+                task_management.commands_cleared(
+                    each for itls in others for each in itls if each.lu is itl.lu
+                )
             elif function == TmfFunction.LOGICAL_UNIT_RESET:
                 task_management.lun_reset(nexus, lun)
             return TmfResponse.FUNCTION_COMPLETE
@@ -188,7 +208,7 @@ class Executor:
             return TmfResponse.AUTHORIZATION_FAILED
         return TmfResponse.FUNCTION_NOT_SUPPORTED
 
-    # -- the loop's side -------------------------------------------------------------------------------------
+    # -- the loop's side ----
 
     def take_touched(self) -> set[Connection]:
         """Connections into whose output something was put by I/O that finished since the last call."""
@@ -211,7 +231,7 @@ class Executor:
         io = self._io.get(id(disk))
         return io is not None and io.lane.pending > 0
 
-    # -- plans -----------------------------------------------------------------------------------------------
+    # -- plans ----
 
     def _carry_out(self, task: Task, plan: Plan) -> None:
         work = task.work = Work(plan)
@@ -253,10 +273,10 @@ class Executor:
     def _failed(self, task: Task, error: OSError, disk: Disk, offset: int, *, writing: bool) -> None:
         self._reply(task, io_failed(error, disk, offset, writing, disk.descriptor_sense))
 
-    # -- reading ---------------------------------------------------------------------------------------------
+    # -- reading ----
 
     def _read_on(self, task: Task, work: Work) -> None:
-        """Send as much of a read as can be had at once; the rest comes from the lane, or when there is room."""
+        """Send what can be had of a read at once; the rest comes from the lane, or when there is room."""
         plan = cast(ReadBlocks, work.plan)
         c = task.connection
         io = self.io_of(plan.disk)
@@ -319,7 +339,7 @@ class Executor:
 
         io.submit(start, start + length, read, done, writing=False)
 
-    # -- writing ---------------------------------------------------------------------------------------------
+    # -- writing ----
 
     def _write(self, task: Task, work: Work, plan: WriteBlocks, offset: int, data: memoryview) -> None:
         """Write one segment, from the receive buffer if the store takes it now."""
@@ -357,7 +377,7 @@ class Executor:
         else:
             transfer.respond(task, Status.GOOD, b"", plan.length)
 
-    # -- flushing and comparing --------------------------------------------------------------------------------
+    # -- flushing and comparing ----
 
     def _flush(self, task: Task, work: Work, plan: Flush) -> None:
         if plan.immediate:
@@ -405,7 +425,7 @@ class Executor:
 
         io.submit(plan.offset, plan.offset + plan.length, compare, done, writing=False)
 
-    # -- small things ------------------------------------------------------------------------------------------
+    # -- small things ----
 
     def _count(self, task: Task, *, reading: bool, length: int) -> None:
         session = task.connection.session
@@ -441,7 +461,7 @@ class Executor:
 
 
 def first_difference(store: BackingStore, plan: CompareBlocks) -> int | None:
-    """The offset in the range of the first byte that is not as the plan says; None if there is none. Blocks."""
+    """The offset in the range of the first byte that is not as planned; None if all are. Blocks."""
     piece = bytearray(min(plan.length, transfer.CHUNK))
     at = 0
     while at < plan.length:

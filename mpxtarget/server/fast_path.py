@@ -1,19 +1,21 @@
 """The short cut for READ and WRITE (10) and (16): one pass from the receive buffer to the output.
 
-It is a short cut *through* the rules, never around them. All that could make such a command different from a plain
-transfer (unit attentions, reservations, access states, write protection, a stopped unit, threads writing to the disk)
-is folded into `go_read` and `go_write` of the I_T_L nexus, which every change of state recomputes. Whatever is not
-plain is left where it stands, untouched, for `Connection.receive_pdu` and the full machinery to take. A command is
-plain when all of this holds:
+It is a short cut *through* the rules, never around them. All that could make such a command different from a
+plain transfer (unit attentions, reservations, access states, write protection, a stopped unit, threads
+writing to the disk) is folded into `go_read` and `go_write` of the I_T_L nexus, which every change of state
+recomputes. Whatever is not plain is left where it stands, untouched, for `Connection.receive_pdu` and the
+full machinery to take. A command is plain when all of this holds:
 
-- SCSI Command, not immediate, no AHS, SIMPLE or untagged, CmdSN exactly the one due, the window open, a fresh tag;
-- READ or WRITE (10/16), no protection, no FUA, CONTROL 0, a range inside the disk, the expected length exactly right;
-- a read: at most CHUNK bytes, all of them to be had without waiting; from SPLICE bytes on, without data digest and from
-  a file that is cached, they go from the page cache to the socket and are never read here;
+- SCSI Command, not immediate, no AHS, SIMPLE or untagged, CmdSN exactly the one due, the window open, a fresh
+  tag;
+- READ or WRITE (10/16), no protection, no FUA, CONTROL 0, a range inside the disk, the expected length
+  exactly right;
+- a read: at most CHUNK bytes, all of them to be had without waiting; from SPLICE bytes on, without data
+  digest and from a file that is cached, they go from the page cache to the socket and are never read here;
 - a write: all of its data immediate, accepted by the store without waiting.
 
-Per command there is one unpack, one system call for the store, one pack, and no object that outlives it. No task, no
-lock, no log line. `run` keeps the numbers in locals and writes them back when it stops.
+Per command there is one unpack, one system call for the store, one pack, and no object that outlives it. No
+task, no lock, no log line. `run` keeps the numbers in locals and writes them back when it stops.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ _DIGEST = struct.Struct("<I")
 _pack_data_in = DataIn.STRUCT.pack_into
 _pack_response = ScsiResponse.STRUCT.pack_into
 
-_READ_10, _WRITE_10, _READ_16, _WRITE_16 = 0x28, 0x2A, 0x88, 0x8A
+_TEN = frozenset({0x28, 0x2A})  # READ(10), WRITE(10)
+_SIXTEEN = frozenset({0x88, 0x8A})  # READ(16), WRITE(16)
+_WRITING = 0x02  # the bit of the operation code that tells a WRITE from a READ
 _NO_TAG = 0xFFFFFFFF
 _DPO = 0x10  # a hint that changes nothing
 _NO_PADDING = 3
@@ -48,7 +52,9 @@ SPLICE = 65536  # bytes from which on sendfile is cheaper than reading into the 
 
 
 def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
-    """Carry out plain commands that stand whole in `view[pos:end]`; the position of the first that is not plain."""
+    """Carry out plain commands that stand whole in `view[pos:end]`; the position of the first that is not
+    plain.
+    """
     session = c.session
     if session is None or session.nexus is None or session.held:
         return pos
@@ -58,10 +64,10 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
     out.open()
     buffer, used, size = out.view, out.used, out.size
     header_digest, data_digest = c.header_digest, c.data_digest
-    splice_from = SPLICE if out.splice is not None and not data_digest and max_send >= SPLICE else 1 << 32
     head = 52 if header_digest else 48
     tail = 4 if data_digest else 0
     max_send = c.max_send
+    splice_from = SPLICE if out.splice is not None and not data_digest and max_send >= SPLICE else 1 << 32
     max_burst = session.parameters.max_burst_length
     immediate_limit = session.parameters.first_burst_length if session.parameters.immediate_data else 0
     max_receive = c.max_receive
@@ -71,16 +77,28 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
         return pos
     try:
         while end - pos >= head:
-            (opcode, flags, _, data_size, lun, itt, edtl, cmd_sn, _, cdb_opcode, cdb_1, lba, _, blocks, control) = (
-                _COMMAND_10(view, pos)
-            )
+            (
+                opcode,
+                flags,
+                _,
+                data_size,
+                lun,
+                itt,
+                edtl,
+                cmd_sn,
+                _,
+                cdb_opcode,
+                cdb_1,
+                lba,
+                _,
+                blocks,
+                control,
+            ) = _COMMAND_10(view, pos)
             if opcode != 0x01 or cmd_sn != exp_cmd_sn or itt == _NO_TAG or itt in tasks:
                 break
-            if cdb_opcode == _READ_10 or cdb_opcode == _WRITE_10:
-                pass
-            elif cdb_opcode == _READ_16 or cdb_opcode == _WRITE_16:
+            if cdb_opcode in _SIXTEEN:
                 _, cdb_1, lba, blocks, _, control = _CDB_16(view, pos + 32)
-            else:
+            elif cdb_opcode not in _TEN:
                 break
             itl = luns.get(lun)
             if itl is None or cdb_1 & ~_DPO or control or not blocks or lba + blocks > itl.blocks:
@@ -93,7 +111,7 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                 break
             store = cast("BackingStore", itl.store)
             if flags & 0xFE == 0xC0:  # F and R, untagged or SIMPLE
-                if data_size or not itl.go_read or (cdb_opcode != _READ_10 and cdb_opcode != _READ_16):
+                if data_size or not itl.go_read or cdb_opcode & _WRITING:
                     break
                 if (
                     length >= splice_from
@@ -134,7 +152,10 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                         _DIGEST.pack_into(buffer, data_end, crc32c(buffer[data_at:data_end]))
                     used += need
                 else:
-                    if length > transfer.CHUNK or used + length + (length // 512 + 1) * (head + tail + 4) > size:
+                    if (
+                        length > transfer.CHUNK
+                        or used + length + (length // 512 + 1) * (head + tail + 4) > size
+                    ):
                         break
                     task = Task(c, itt, lun, b"", attr=0, immediate=False, read=True, write=False, edtl=edtl)
                     sizes = transfer.segments(c, 0, length)
@@ -151,7 +172,7 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                 itl.read_bytes += length
                 pos += head
             elif flags & 0xFE == 0xA0:  # F and W
-                if data_size != length or not itl.go_write or (cdb_opcode != _WRITE_10 and cdb_opcode != _WRITE_16):
+                if data_size != length or not itl.go_write or not cdb_opcode & _WRITING:
                     break
                 data_at = pos + head
                 data_end = data_at + length

@@ -2,11 +2,14 @@
 
 Rules kept here:
 
-- A lane has at most THREADS threads, started when work waits for them and gone after IDLE seconds without any.
+- A lane has at most THREADS threads, started when work waits for them and gone after IDLE seconds without
+  any.
 - Jobs of a lane start in the order they were submitted, and run at the same time.
-- A job's result comes back on the event loop: finished jobs are queued and one eventfd wakes the loop for all that
-  have finished meanwhile (no future, no task, no executor of asyncio: reference figures are 14-26 us a hop).
-- A thread spends its time in system calls; the Python around them is kept short, as it competes for the interpreter.
+- A job's result comes back on the event loop: finished jobs are queued and one eventfd wakes the loop for all
+  that have finished meanwhile (no future, no task, no executor of asyncio: reference figures are 14-26 us a
+  hop).
+- A thread spends its time in system calls; the Python around them is kept short, as it competes for the
+  interpreter.
 """
 
 from __future__ import annotations
@@ -86,7 +89,9 @@ class Lane:
         self.pending = 0  # jobs submitted and not yet handed back; the loop's own count
 
     def submit(self, work: Work, done: Done) -> None:
-        """Run `work` in a thread, then `done(error)` on the loop. What is no OSError is an internal error, EIO-like."""
+        """Run `work` in a thread, then `done(error)` on the loop. What is no OSError is an internal error,
+        EIO-like.
+        """
         self.pending += 1
 
         def handed_back(error: OSError | None) -> None:

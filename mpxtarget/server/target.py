@@ -1,8 +1,9 @@
 """The target process: portals, connections, sessions, stores, and the clock that moves them.
 
-This module owns what the layers below do without: listening sockets, the event loop and time. What it does is small:
-accept, make a Transport for each connection, wake those whose I/O has finished, tick once a second, and translate
-between the words of the bridge and those of the login phase. One event loop, no coroutine per connection.
+This module owns what the layers below do without: listening sockets, the event loop and time. What it does is
+small: accept, make a Transport for each connection, wake those whose I/O has finished, tick once a second,
+and translate between the words of the bridge and those of the login phase. One event loop, no coroutine per
+connection.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ class BridgeNode:
             chap=None
             if chap is None
             else ChapPolicy(
-                user=chap.user, secret=chap.secret, target_user=chap.target_user, target_secret=chap.target_secret
+                user=chap.user,
+                secret=chap.secret,
+                target_user=chap.target_user,
+                target_secret=chap.target_secret,
             ),
             allow_none=decision.allow_none,
         )
@@ -129,7 +133,7 @@ class TargetServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    # -- life --------------------------------------------------------------------------------------------------
+    # -- life ----
 
     async def start(self) -> None:
         """Open every enabled portal. Raises Refusal, and then none is open."""
@@ -159,7 +163,7 @@ class TargetServer:
         self._loop.remove_reader(self._completions.fd)
         self._completions.close()
 
-    # -- portals -----------------------------------------------------------------------------------------------
+    # -- portals ----
 
     async def open_portal(self, portal: PortalRecord) -> None:
         """Listen on a portal. Raises Refusal if that is not possible."""
@@ -233,7 +237,7 @@ class TargetServer:
     def _closed(self, transport: Transport) -> None:
         self._transports.pop(transport.connection, None)
 
-    # -- events of the loop --------------------------------------------------------------------------------------
+    # -- events of the loop ----
 
     def _finished(self) -> None:
         """I/O of the lanes has finished: what it brought is in the outputs; send it."""
@@ -250,7 +254,7 @@ class TargetServer:
         for transport in list(self._transports.values()):
             transport.tick(now)
 
-    # -- sessions ------------------------------------------------------------------------------------------------
+    # -- sessions ----
 
     def sessions(self) -> list[SessionInfo]:
         """Every session, by TSIH."""
@@ -289,8 +293,8 @@ class TargetServer:
 def _cannot_listen(portal: PortalRecord, error: OSError) -> Refusal:
     where = format_address(portal.address, portal.port)
     hints = {
-        errno.EADDRINUSE: f"another program listens there (`ss -ltnp 'sport = :{portal.port}'` shows it): stop it, "
-        "or give the portal another port",
+        errno.EADDRINUSE: "another program listens there, "
+        f"`ss -ltnp 'sport = :{portal.port}'` shows it: stop it, or give the portal another port",
         errno.EADDRNOTAVAIL: "this machine does not have that address: `ip address` shows those it has",
         errno.EACCES: "ports below 1024 need privileges: choose another port, 3260 is the usual one",
     }
@@ -299,4 +303,3 @@ def _cannot_listen(portal: PortalRecord, error: OSError) -> Refusal:
 
 
 __all__ = ["SessionInfo", "TargetServer"]
-

@@ -2,13 +2,14 @@
 
 Rules kept here:
 
-- One readable event is one recv, as many PDUs as came with it, and one send (reference: batching is worth 2.4 times).
-- The receive buffer is lent by the loop's pool. It goes back when everything in it was taken, or when what is left is
-  small enough to be kept as bytes, so that an idle connection owns no buffer.
-- A large range of a file goes out by sendfile, its bytes never read here; what the peer does not take of it at once
-  stays in the output as a FileSpan with a descriptor of its own.
-- When the peer does not take what we send, we stop reading from it until it does. A peer that takes nothing for
-  WRITE_TIMEOUT seconds is dropped.
+- One readable event is one recv, as many PDUs as came with it, and one send (reference: batching is worth 2.4
+  times).
+- The receive buffer is lent by the loop's pool. It goes back when everything in it was taken, or when what is
+  left is small enough to be kept as bytes, so that an idle connection owns no buffer.
+- A large range of a file goes out by sendfile, its bytes never read here; what the peer does not take of it
+  at once stays in the output as a FileSpan with a descriptor of its own.
+- When the peer does not take what we send, we stop reading from it until it does. A peer that takes nothing
+  for WRITE_TIMEOUT seconds is dropped.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Transport:
         """Whether the socket is gone."""
         return self._sock.fileno() < 0
 
-    # -- receiving ---------------------------------------------------------------------------------------------
+    # -- receiving ----
 
     def _read(self, wanted: bool) -> None:
         if wanted != self._reading and not self.closed:
@@ -168,7 +169,7 @@ class Transport:
             self._inbox_start = self._inbox_end = 0
             self._arenas.give(inbox)
 
-    # -- sending -----------------------------------------------------------------------------------------------
+    # -- sending ----
 
     def _send(self) -> bool:
         """Send what is in the output as far as the peer takes it; whether all of it is out."""
@@ -272,7 +273,7 @@ class Transport:
             else:
                 self._loop.remove_writer(self._sock.fileno())
 
-    # -- endings -----------------------------------------------------------------------------------------------
+    # -- endings ----
 
     def tick(self, now: float) -> None:
         """Let time pass for the connection."""
