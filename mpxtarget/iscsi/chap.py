@@ -167,14 +167,15 @@ class Chap:
             raise _failed("CHAP_N is not the user of this initiator")
         if not right or reflected:
             raise _failed("CHAP_R is wrong")
-        self.step = Step.DONE
         if mutual is None:
+            self.step = Step.DONE
             return []
         identifier, challenge = mutual
         if hmac.compare_digest(challenge, self._challenge):
             raise _failed("the initiator sent our own challenge back")
         if not policy.target_secret:
             raise _failed("the initiator wants the target to authenticate, but no target secret is set")
+        self.step = Step.DONE
         return [
             ("CHAP_N", policy.target_user),
             ("CHAP_R", format_hex(self._respond(identifier, policy.target_secret, challenge))),

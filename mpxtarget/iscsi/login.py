@@ -241,7 +241,9 @@ class LoginPhase:
             if request.csg not in ENTRY:
                 raise _error(f"no login begins in stage {request.csg}")
             self._stage = request.csg
-        for field in ("itt", "isid", "tsih", "cid", "version_max", "version_min"):
+        # The ITT has to stay too (6.3), but initiators exist that count it up, and no harm comes of it: each
+        # response repeats the tag of its request.
+        for field in ("isid", "tsih", "cid", "version_max", "version_min"):  # RFC 7143 11.12.4 to 11.12.7
             if getattr(request, field) != getattr(first, field):
                 raise _error(f"{field} changed during login")
         if request.csg != self._stage:
