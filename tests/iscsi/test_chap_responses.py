@@ -1,6 +1,7 @@
 """CHAP responses are hashes over identifier, secret and challenge (RFC 1994, RFC 7143 12.1.3, 9.2.1)."""
 
 import base64
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -61,7 +62,7 @@ def refusal(chap: Chap, keys: dict[str, str]) -> int:
     return rejected.value.status
 
 
-ENCODINGS = {
+ENCODINGS: dict[str, Callable[[bytes], str]] = {
     "lower case hex": lambda value: "0x" + value.hex(),
     "upper case hex": lambda value: "0X" + value.hex().upper(),
     "base64": lambda value: "0b" + base64.b64encode(value).decode(),

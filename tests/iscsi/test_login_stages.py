@@ -22,7 +22,7 @@ from mpxtarget.iscsi.login import MAX_EXCHANGES, LoginState
 @pytest.mark.parametrize("way", [(0, 1, 3), (0, 3), (1, 3)])
 def test_each_legal_way_leads_to_full_feature_phase(way: tuple[int, ...]) -> None:
     initiator = Initiator()
-    pairs = NAMES
+    pairs: tuple[tuple[str, str], ...] = NAMES
     for csg, nsg in pairwise(way):
         reply = initiator.send(pairs, csg=csg, nsg=nsg)
         assert (reply.response.transit, reply.response.csg, reply.response.nsg) == (1, csg, nsg)

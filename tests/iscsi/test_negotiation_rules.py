@@ -1,5 +1,6 @@
 """The rules of text negotiation that hold for all keys (RFC 7143 6.1, 6.2, 6.3)."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -18,11 +19,13 @@ from login_initiator import (
 
 from mpxtarget.iscsi.errors import NegotiationError
 from mpxtarget.iscsi.keys import KEYS, Result, Sender, Use
-from mpxtarget.iscsi.login import LoginState
+from mpxtarget.iscsi.login import LoginReply, LoginState
 from mpxtarget.iscsi.negotiation import ANSWERS, Limits, Negotiation, Screen
 from mpxtarget.pdu import TextError, decode_pairs
 
-STRAIGHT = {"csg": OPERATIONAL, "nsg": FULL_FEATURE}
+
+def straight(initiator: Initiator, pairs: Iterable[tuple[str, str]]) -> LoginReply:
+    return initiator.send(pairs, csg=OPERATIONAL, nsg=FULL_FEATURE)
 
 
 @pytest.mark.conformance("NEG-001")
@@ -78,7 +81,7 @@ ONCE = [
 @pytest.mark.conformance("NEG-025")
 @pytest.mark.parametrize("pair", ONCE)
 def test_a_key_is_said_once_in_a_login(pair: tuple[str, str]) -> None:
-    assert status(Initiator().send([*NAMES, pair, pair], **STRAIGHT)) == 0x0200
+    assert status(straight(Initiator(), [*NAMES, pair, pair])) == 0x0200
     initiator = Initiator()
     initiator.send([*NAMES, pair], csg=OPERATIONAL)
     assert status(initiator.send([pair], csg=OPERATIONAL)) == 0x0200
@@ -117,7 +120,7 @@ def test_an_initiator_does_not_speak_for_the_target(key: str, csg: int) -> None:
 @pytest.mark.conformance("NEG-027")
 @pytest.mark.conformance("KEY-004")
 def test_send_targets_has_no_place_in_login() -> None:
-    assert status(Initiator().send([*DISCOVERY, ("SendTargets", "All")], **STRAIGHT)) == 0x0200
+    assert status(straight(Initiator(), [*DISCOVERY, ("SendTargets", "All")])) == 0x0200
 
 
 @pytest.mark.conformance("NEG-024")
@@ -153,7 +156,7 @@ def test_the_first_burst_is_no_longer_than_a_burst(order: int) -> None:
 def test_a_burst_made_shorter_than_the_agreed_first_burst_fails_the_login() -> None:
     initiator = Initiator()
     initiator.send([*NAMES, ("FirstBurstLength", "65536")], csg=OPERATIONAL)
-    assert status(initiator.send([("MaxBurstLength", "4096")], **STRAIGHT)) == 0x0200
+    assert status(straight(initiator, [("MaxBurstLength", "4096")])) == 0x0200
     assert not initiator.outcomes
 
 
@@ -173,14 +176,14 @@ def test_recovery_in_order_has_one_r2t_at_a_time(order: int) -> None:
     assert operational(initiator, offers[::order])["MaxOutstandingR2T"] == "1"
     initiator = Initiator(limits=limits)
     initiator.send([*NAMES, offers[0]], csg=OPERATIONAL)
-    assert status(initiator.send(offers[1:], **STRAIGHT)) == 0x0200
+    assert status(straight(initiator, offers[1:])) == 0x0200
 
 
 @pytest.mark.conformance("LGN-034")
 def test_a_stage_that_fails_agrees_to_nothing() -> None:
     initiator = Initiator()
     initiator.send([*NAMES, ("HeaderDigest", "CRC32C")], csg=OPERATIONAL)
-    assert status(initiator.send([("DataDigest", "MD5")], **STRAIGHT)) == 0x0200
+    assert status(straight(initiator, [("DataDigest", "MD5")])) == 0x0200
     assert not initiator.outcomes
 
 
@@ -194,7 +197,7 @@ def test_a_rejected_key_is_settled() -> None:
 @pytest.mark.conformance("NEG-006")
 def test_8192_bytes_of_text_are_taken_at_once() -> None:
     pad = 8192 - len("".join(f"{key}={value}\0" for key, value in NAMES)) - len("X-pad=\0")
-    reply = Initiator().send([*NAMES, ("X-pad", "x" * pad)], **STRAIGHT)
+    reply = straight(Initiator(), [*NAMES, ("X-pad", "x" * pad)])
     assert reply.state is LoginState.ESTABLISHED
 
 
