@@ -59,13 +59,14 @@ class Controller:
 
 
 class Vdisk:
-    """A virtual disk: what is configured about it, and the logical unit that answers for it."""
+    """A virtual disk: what is configured about it, the logical unit that answers for it, and its store."""
 
-    __slots__ = ("disk", "record")
+    __slots__ = ("disk", "record", "store")
 
-    def __init__(self, record: VdiskRecord, disk: Disk) -> None:
+    def __init__(self, record: VdiskRecord, disk: Disk, store: Store) -> None:
         self.record = record
         self.disk = disk
+        self.store = store
 
     def __repr__(self) -> str:
         return f"<Vdisk {self.record.name}>"
@@ -100,8 +101,7 @@ class Array:
         return self.console.identity
 
     def add_vdisk(self, record: VdiskRecord, store: Store) -> Vdisk:
-        """Take a virtual disk into the array. Raises ValueError if it is there, or its store is smaller
-        than it."""
+        """Take a virtual disk in. Raises ValueError if it is there, or its store is smaller than it."""
         if record.id in self.vdisks:
             raise ValueError(f"vdisk {record.id} is in the array already")
         if store.size < record.size:
@@ -115,14 +115,14 @@ class Array:
             preferred_group=_preferred_group(record),
             read_only=record.read_only or store.read_only,
         )
-        vdisk = self.vdisks[record.id] = Vdisk(record, disk)
+        vdisk = self.vdisks[record.id] = Vdisk(record, disk, store)
         return vdisk
 
     def update_vdisk(self, record: VdiskRecord) -> Vdisk:
         """Make a disk what its changed record says, with the unit attentions that are due. KeyError: no
         such disk.
 
-        Its store has been given the new size before.
+        Its store has the new size already. A store that was opened for reading only keeps the disk read-only.
         """
         vdisk = self.vdisks[record.id]
         old, disk = vdisk.record, vdisk.disk
@@ -131,8 +131,7 @@ class Array:
         vdisk.record = record
         if record.size != old.size:
             disk.resize(record.size // record.block_size)
-        if record.read_only != old.read_only:
-            disk.set_read_only(record.read_only)
+        disk.set_read_only(record.read_only or vdisk.store.read_only)
         if record.preferred != old.preferred:
             disk.prefer(_preferred_group(record))
         if record.controller != old.controller:

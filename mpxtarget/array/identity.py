@@ -78,8 +78,7 @@ def make_bridge_serial(entropy: bytes) -> str:
 
 
 def dashed(value: int | bytes) -> str:
-    """A WWN (int) or World Wide LUN Name (bytes) as Command View shows it: capital digits in groups of
-    four."""
+    """A WWN (int) or World Wide LUN Name (bytes) as Command View shows it, in groups of four digits."""
     digits = value.hex() if isinstance(value, bytes) else f"{value:016x}"
     return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4)).upper()
 

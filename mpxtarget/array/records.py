@@ -44,15 +44,13 @@ class VdiskRecord:
     id: int
     name: str
     lun: int | None
-    """The LUN of its own (1..255), at which the policy present-all shows it; None: only presentations show
-    it."""
+    """The LUN of its own (1..255), at which the policy present-all shows it, or None."""
     wwlun: bytes
     """The World Wide LUN Name: an NAA-6 designator of 16 bytes, the same on every path."""
     size: int
     block_size: int
     store_url: str
-    """Where the blocks live. `file:` with a relative path is relative to the state folder, which can so be
-    moved."""
+    """Where the blocks live. A relative `file:` counts from the state folder, which can so be moved."""
     read_only: bool
     preferred: Preferred
     controller: ControllerName

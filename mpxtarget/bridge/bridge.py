@@ -189,8 +189,7 @@ class Bridge:
         return target
 
     def set_online(self, target: str, online: bool) -> None:
-        """Take a target out of service, or back. Sessions to it are the server's to end. Raises
-        NoSuchTarget."""
+        """Take a target out of service, or back; its sessions are the server's to end. NoSuchTarget."""
         try:
             name = self.targets[normalise(target)].name
         except (InvalidName, KeyError):
@@ -241,8 +240,7 @@ class Bridge:
     # Changes
 
     def set_array(self, record: ArrayRecord) -> None:
-        """Change the policy, or what the array says in mutual CHAP. Names of targets change with the next
-        start."""
+        """Change the policy, or what the array says in mutual CHAP. Target names stay till the next start."""
         self.array.record = record
         if record.policy == self._mask.policy:
             return
@@ -286,8 +284,7 @@ class Bridge:
         self.array.remove_vdisk(vdisk_id)
 
     def present(self, record: PresentationRecord) -> None:
-        """Present a disk to an initiator. KeyError: no such disk. ValueError: disk or LUN is presented
-        already."""
+        """Present a disk to an initiator. KeyError: no such disk. ValueError: disk or LUN is taken."""
         if record.vdisk_id not in self.array.vdisks:
             raise KeyError(record.vdisk_id)
         name = normalise(record.initiator)
@@ -299,13 +296,11 @@ class Bridge:
         self._settle([name], self._mask.unpresent(vdisk_id, name))
 
     def set_initiator(self, record: InitiatorRecord) -> None:
-        """Add an initiator, or change what is known about it; what it has to prove counts from its next
-        login."""
+        """Add an initiator, or change its record; what it has to prove counts from its next login."""
         self.initiators.put(replace(record, name=normalise(record.name)))
 
     def remove_initiator(self, name: str) -> None:
-        """Forget an initiator and its presentations. Its sessions stay, and see what a stranger sees.
-        KeyError."""
+        """Forget an initiator and its presentations. Its sessions see what a stranger sees. KeyError."""
         name = normalise(name)
         self.initiators.remove(name)
         for vdisk_id in self._mask.presented_to(name):

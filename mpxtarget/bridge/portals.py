@@ -38,15 +38,13 @@ def is_wildcard(address: str) -> bool:
 
 
 def format_address(host: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address. A scope (%eth0) means nothing to a peer and is
-    left out."""
+    """`host:port`, with brackets around an IPv6 address. A scope (%eth0) means nothing to a peer."""
     host = host.partition("%")[0]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_advertise(text: str) -> tuple[str, int | None]:
-    """Host and port of `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address. Raises
-    InvalidAddress."""
+    """Host and port of `host`, `host:port`, `[v6]`, `[v6]:port` or bare IPv6. Raises InvalidAddress."""
     try:
         return normalise_address(text), None
     except InvalidAddress:

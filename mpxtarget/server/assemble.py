@@ -117,8 +117,7 @@ def _delete_quietly(state: State, record: VdiskRecord) -> None:
 
 
 class _LoginNotes:
-    """Writes down who logged in, without making a login wait for the disk, except an initiator's very first
-    one."""
+    """Writes down who logged in, without making a login wait for the disk, but for the very first."""
 
     def __init__(self, state: State, now: Callable[[], float]) -> None:
         self._state = state

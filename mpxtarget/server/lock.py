@@ -29,8 +29,7 @@ class FolderLock:
     """The lock on a state folder. A context manager; `release` may be called more than once."""
 
     def __init__(self, folder: Path, purpose: str = SERVING) -> None:
-        """Take the lock at once. Raises Busy when somebody has it, Refusal when the folder cannot be
-        written to."""
+        """Take the lock at once. Raises Busy when somebody has it, Refusal when that is not possible."""
         path = folder / LOCK_NAME
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

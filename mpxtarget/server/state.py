@@ -186,8 +186,7 @@ class State:
         return f"<State of {self.folder}>"
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All changes made inside happen together, or, when an exception leaves it, not at all. May be
-        nested."""
+        """All changes made inside happen together, or with an exception not at all. May be nested."""
         return self._database.transaction()
 
     # The array
@@ -310,8 +309,7 @@ class State:
             return replace(record, id=self._insert("vdisk", _VDISK, record))
 
     def update_vdisk(self, record: VdiskRecord) -> VdiskRecord:
-        """Keep a changed record of a virtual disk. Its World Wide LUN Name and block size stay what they
-        are."""
+        """Keep a changed record of a virtual disk. World Wide LUN Name and block size cannot change."""
         with self.transaction():
             old = self.get_vdisk(record.id)
             if record.wwlun != old.wwlun or record.block_size != old.block_size:
@@ -401,8 +399,7 @@ class State:
             return record
 
     def see_initiator(self, name: str, now: float) -> InitiatorRecord:
-        """Note that an initiator logged in at `now` (seconds since the epoch); an unknown one becomes
-        known."""
+        """Note a login at `now` (seconds since the epoch); an unknown initiator becomes known."""
         name = validation.initiator_name(name)
         with self.transaction():
             if not self._database.run("SELECT 1 FROM initiator WHERE name = ?", name):
