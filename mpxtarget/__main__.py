@@ -1,0 +1,5 @@
+"""`python -m mpxtarget`."""
+
+from mpxtarget.cli import main
+
+main()

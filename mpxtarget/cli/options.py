@@ -1,0 +1,92 @@
+"""Options and completions that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from mpxtarget.cli.calls import STATE_VARIABLE, settings_of
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _remember_state(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        settings_of(context).state = value
+
+
+def state_option(command: _F) -> _F:
+    """`--state DIR`, before or after the verb; the last one counts."""
+    return click.option(
+        "--state",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        expose_value=False,
+        is_eager=True,
+        callback=_remember_state,
+        help=f"State folder of the array.  [default: ${STATE_VARIABLE}, else ~/.local/state/mpxtarget]",
+    )(command)
+
+
+def json_option(command: _F) -> _F:
+    """`--json` on everything that lists."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def _listed(context: click.Context, verb: str) -> list[Any]:
+    """What a verb lists, for completion: quickly, or nothing."""
+    from mpxtarget.cli.calls import call_in
+
+    try:
+        rows = call_in(settings_of(context).folder, verb, {}, seconds=2.0)
+    except (click.ClickException, OSError):
+        return []
+    return rows if isinstance(rows, list) else []
+
+
+def complete_lun(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of virtual disks."""
+    return [
+        CompletionItem(row["name"], help=f"LUN {row['lun']}")
+        for row in _listed(context, "lun/list")
+        if row["name"].startswith(incomplete)
+    ]
+
+
+def complete_portal(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Numbers of portals."""
+    return [
+        CompletionItem(str(row["id"]), help=f"{row['address']} port {row['port']}")
+        for row in _listed(context, "portal/list")
+        if str(row["id"]).startswith(incomplete)
+    ]
+
+
+def complete_initiator(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """iSCSI names of initiators."""
+    return [
+        CompletionItem(row["name"], help=row["alias"] or None)
+        for row in _listed(context, "initiator/list")
+        if row["name"].startswith(incomplete)
+    ]
+
+
+def complete_session(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Handles of sessions."""
+    return [
+        CompletionItem(str(row["tsih"]), help=row["initiator"])
+        for row in _listed(context, "session/list")
+        if str(row["tsih"]).startswith(incomplete)
+    ]

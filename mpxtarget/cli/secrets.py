@@ -1,0 +1,48 @@
+"""Where secrets come from: a file, standard input, the environment, a prompt; never the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from mpxtarget.cli.calls import WrongUsage
+
+
+def read_secret_file(file: Path) -> str:
+    """The first line of a file; of standard input if it is `-`."""
+    try:
+        if str(file) == "-":
+            line = sys.stdin.buffer.readline()
+        else:
+            with file.open("rb") as opened:
+                line = opened.readline(4096)
+    except OSError as error:
+        raise WrongUsage(
+            f"cannot read the secret in {file}: {error.strerror}", "name a file that has it"
+        ) from None
+    try:
+        secret = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise WrongUsage(
+            f"the secret in {file} is not text in UTF-8", "name a file that has it as text"
+        ) from None
+    if not secret:
+        raise WrongUsage(f"there is no secret in {file}", "it has to be in the first line")
+    return secret
+
+
+def find_secret(what: str, file: Path | None, option: str, variable: str) -> str:
+    """A secret from the file that is given, else from the environment, else from a prompt."""
+    if file is not None:
+        return read_secret_file(file)
+    if secret := os.environ.get(variable):
+        return secret
+    if not sys.stdin.isatty():
+        raise WrongUsage(
+            f"the secret of {what} is missing", f"give {option} FILE (- is standard input) or set {variable}"
+        )
+    answer: str = click.prompt(f"Secret of {what}", hide_input=True, confirmation_prompt=True, err=True)
+    return answer

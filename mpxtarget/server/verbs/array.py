@@ -1,0 +1,171 @@
+"""The array as a whole: what it is, how it is, its controllers and the targets it is presented as."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpxtarget.array.identity import plain
+from mpxtarget.array.models import MODELS
+from mpxtarget.array.records import ArrayRecord
+from mpxtarget.server.verbs import lun, portal, session
+from mpxtarget.server.verbs.base import Context, NoArguments, Row, Verb, together
+
+if TYPE_CHECKING:
+    from mpxtarget.array.array import Array
+    from mpxtarget.bridge.bridge import Target
+
+
+class Status(Row, frozen=True):
+    """How things are.  `uptime` in seconds and `memory` in bytes are null while nobody serves."""
+
+    running: bool
+    pid: int | None
+    uptime: float | None
+    memory: int | None
+    folder: str
+    name: str
+    model: str
+    marketing: str
+    node_wwn: str
+    policy: str
+    targets: int
+    portals: list[portal.PortalRow]
+    luns: list[lun.LunRow]
+    initiators: int
+    sessions: list[session.SessionRow]
+
+
+class TargetRow(Row, frozen=True):
+    """A host port as the bridge presents it."""
+
+    name: str
+    alias: str
+    controller: str
+    host_port: str
+    wwn: str
+    portal_group: int
+    relative_id: int
+    sessions: int
+
+
+class HostPortRow(Row, frozen=True):
+    """A host port of a controller."""
+
+    name: str
+    wwn: str
+
+
+class ControllerRow(Row, frozen=True):
+    """A controller and what it manages now."""
+
+    name: str
+    serial: str
+    target_port_group: int
+    host_ports: list[HostPortRow]
+    luns: list[str]
+
+
+def status(context: Context, _: NoArguments) -> Status:
+    """Show how the array is: portals, LUNs, sessions."""
+    import time
+
+    record = context.state.array()
+    live = context.live
+    return Status(
+        running=live is not None,
+        pid=None if live is None else os.getpid(),
+        uptime=None if live is None else max(0.0, time.time() - live.started_at),
+        memory=None if live is None else resident_bytes(),
+        folder=str(context.folder),
+        name=record.name,
+        model=record.model,
+        marketing=MODELS[record.model].marketing,
+        node_wwn=plain(record.node_wwn),
+        policy=record.policy,
+        targets=2 * MODELS[record.model].host_ports,
+        portals=portal.rows(context),
+        luns=lun.rows(context),
+        initiators=len(context.state.list_initiators()),
+        sessions=session.rows(context),
+    )
+
+
+def list_targets(context: Context, _: NoArguments) -> list[TargetRow]:
+    """List the iSCSI targets: one for each host port of the array."""
+    counts: dict[str | None, int] = {}
+    if context.live is not None:
+        for info in context.live.sessions():
+            counts[info.target] = counts.get(info.target, 0) + 1
+    return [
+        TargetRow(
+            name=target.name,
+            alias=target.alias,
+            controller=target.host_port.controller,
+            host_port=f"FP{target.host_port.number}",
+            wwn=plain(target.host_port.wwn),
+            portal_group=target.scsi_port.portal_group_tag,
+            relative_id=target.scsi_port.relative_id,
+            sessions=counts.get(target.name, 0),
+        )
+        for target in _targets(context)
+    ]
+
+
+def list_controllers(context: Context, _: NoArguments) -> list[ControllerRow]:
+    """List the controllers, their host ports and the disks they manage."""
+    vdisks = context.state.list_vdisks()
+    array = _array(context)
+    return [
+        ControllerRow(
+            name=controller.name,
+            serial=array.record.controller_serial,
+            target_port_group=controller.group_id,
+            host_ports=[
+                HostPortRow(name=f"FP{port.number}", wwn=plain(port.wwn)) for port in controller.ports
+            ],
+            luns=[vdisk.name for vdisk in vdisks if vdisk.controller == controller.name],
+        )
+        for controller in array.controllers.values()
+    ]
+
+
+def change(context: Context, record: ArrayRecord) -> ArrayRecord:
+    """Change the record of the array.  Policy and CHAP take effect at once, names with the next start."""
+    with together(context.state) as undo:
+        old = context.state.array()
+        record = context.state.update_array(record)
+        if context.live is not None:
+            undo.callback(context.live.bridge.set_array, old)
+            context.live.bridge.set_array(record)
+    return record
+
+
+def resident_bytes() -> int:
+    """The memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _array(context: Context) -> Array:
+    if context.live is not None:
+        return context.live.bridge.array
+    from mpxtarget.array.array import Array
+
+    return Array(context.state.array())
+
+
+def _targets(context: Context) -> list[Target]:
+    if context.live is not None:
+        return list(context.live.bridge.targets.values())
+    from mpxtarget.bridge.bridge import Bridge
+
+    return list(Bridge(_array(context)).targets.values())
+
+
+VERBS = (
+    Verb("status", NoArguments, status, writes=False),
+    Verb("target/list", NoArguments, list_targets, writes=False),
+    Verb("controller/list", NoArguments, list_controllers, writes=False),
+)

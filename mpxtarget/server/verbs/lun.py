@@ -1,0 +1,403 @@
+"""Virtual disks: their records, their stores, and who sees them at which LUN."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import backing_stores
+from backing_stores import StoreError
+from mpxtarget.array.records import Preferred
+from mpxtarget.server.errors import Conflict, NotFound, Refusal
+from mpxtarget.server.state import VDISK_FOLDER, PresentationRecord, State, VdiskRecord, VdiskSpec
+from mpxtarget.server.validation import MAX_LUN, MIN_LUN
+from mpxtarget.server.verbs.base import Arguments, Context, Live, NoArguments, Row, UsageError, Verb, together
+from mpxtarget.server.verbs.sizes import format_size, parse_lun_size
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.logical_unit import Disk
+
+
+class Presented(Row, frozen=True):
+    """Where an initiator finds a virtual disk."""
+
+    initiator: str
+    lun: int
+
+
+class LunRow(Row, frozen=True):
+    """A virtual disk as it is listed.  `lun` is null when only presentations show it; `wwlun` is 32 hex digits."""
+
+    name: str
+    lun: int | None
+    size: int
+    block_size: int
+    store: str
+    read_only: bool
+    preferred: str
+    controller: str
+    wwlun: str
+    presented: list[Presented]
+
+
+class CreateLun(Arguments, frozen=True):
+    """`lun` null: no LUN of its own.  `existing`: use the store as it is; then the size may be left out."""
+
+    name: str
+    size: int | str | None = None
+    lun: int | Literal["next"] | None = "next"
+    store: str | None = None
+    existing: bool = False
+    block_size: int = 512
+    read_only: bool = False
+    preferred: Preferred = "none"
+
+
+class NameLun(Arguments, frozen=True):
+    """`lun` is the name of a virtual disk, or its LUN."""
+
+    lun: int | str
+
+
+class RemoveLun(NameLun, frozen=True):
+    """`delete_data`: the store goes too."""
+
+    delete_data: bool = False
+
+
+class ResizeLun(NameLun, frozen=True):
+    """`force`: cut data off."""
+
+    size: int | str
+    force: bool = False
+
+
+class PresentLun(NameLun, frozen=True):
+    """`at` null: the disk's own LUN if it is free there, else the lowest free one."""
+
+    initiator: str
+    at: int | None = None
+
+
+class UnpresentLun(NameLun, frozen=True):
+    """The presentation to end."""
+
+    initiator: str
+
+
+def rows(context: Context) -> list[LunRow]:
+    """All virtual disks."""
+    presented: dict[int, list[PresentationRecord]] = {}
+    for presentation in context.state.list_presentations():
+        presented.setdefault(presentation.vdisk_id, []).append(presentation)
+    return [row(record, presented.get(record.id, ())) for record in context.state.list_vdisks()]
+
+
+def row(record: VdiskRecord, presented: list[PresentationRecord] | tuple[()] = ()) -> LunRow:
+    """A virtual disk as it is listed."""
+    return LunRow(
+        name=record.name,
+        lun=record.lun,
+        size=record.size,
+        block_size=record.block_size,
+        store=record.store_url,
+        read_only=record.read_only,
+        preferred=record.preferred,
+        controller=record.controller,
+        wwlun=record.wwlun.hex(),
+        presented=[Presented(initiator=p.initiator, lun=p.lun) for p in presented],
+    )
+
+
+def _row(context: Context, record: VdiskRecord) -> LunRow:
+    return row(record, [p for p in context.state.list_presentations() if p.vdisk_id == record.id])
+
+
+def find(state: State, lun: int | str) -> VdiskRecord:
+    """The virtual disk that somebody means by its name or by its LUN."""
+    if isinstance(lun, int):
+        return state.find_vdisk_by_lun(lun)
+    try:
+        return state.find_vdisk(lun)
+    except NotFound:
+        if lun.isascii() and lun.isdigit() and len(lun) <= 5:
+            return state.find_vdisk_by_lun(int(lun))
+        raise
+
+
+def list_luns(context: Context, _: NoArguments) -> list[LunRow]:
+    """List the virtual disks."""
+    return rows(context)
+
+
+async def create_lun(context: Context, arguments: CreateLun) -> LunRow:
+    """Create a virtual disk; hosts that are logged in learn of it at once."""
+    size = 0
+    if arguments.size is not None:
+        try:
+            size = parse_lun_size(arguments.size, arguments.block_size if arguments.block_size > 0 else 1)
+        except ValueError as error:
+            raise UsageError(str(error), "for example --size 10G") from None
+    elif not arguments.existing:
+        raise UsageError(f"how large is {arguments.name} to be?", "for example --size 10G")
+    spec = VdiskSpec(
+        name=arguments.name,
+        size=size,
+        lun=arguments.lun,
+        block_size=arguments.block_size,
+        store_url=arguments.store,
+        read_only=arguments.read_only,
+        preferred=arguments.preferred,
+    )
+    if arguments.existing and not size:
+        spec = replace(spec, size=size_of_store(context, spec))
+    return row(add(context, spec, create=not arguments.existing))
+
+
+async def remove_lun(context: Context, arguments: RemoveLun) -> LunRow:
+    """Remove a virtual disk; its store stays, unless its data is to be deleted."""
+    record = find(context.state, arguments.lun)
+    before = _row(context, record)
+    await remove(context, record)
+    if arguments.delete_data:
+        try:
+            await context.blocking(delete_store, context, record)
+        except StoreError as error:
+            raise as_refusal(error, f"{record.name} was removed, but its data was not deleted: ") from None
+    return before
+
+
+async def resize_lun(context: Context, arguments: ResizeLun) -> LunRow:
+    """Change the size of a virtual disk; hosts learn of it at once."""
+    record = find(context.state, arguments.lun)
+    try:
+        size = parse_lun_size(arguments.size, record.block_size)
+    except ValueError as error:
+        raise UsageError(str(error), "for example `mpxtarget lun resize NAME 20G`") from None
+    if size < record.size and not arguments.force:
+        raise Refusal(
+            f"{record.name} has {format_size(record.size)}; {format_size(size)} would cut data off at its end",
+            "shrink the file system on the host first, then say --force",
+        )
+    return _row(context, await resize(context, record, size))
+
+
+async def present_lun(context: Context, arguments: PresentLun) -> LunRow:
+    """Show a virtual disk to an initiator."""
+    record = find(context.state, arguments.lun)
+    try:
+        initiator = context.state.get_initiator(arguments.initiator).name
+    except NotFound as error:
+        raise NotFound(
+            error.message, f"`mpxtarget initiator add {arguments.initiator}` makes it known"
+        ) from None
+    at = arguments.at
+    if at is None:
+        at = _free_lun(context, record, initiator)
+    await present(context, PresentationRecord(record.id, initiator, at))
+    return _row(context, record)
+
+
+async def unpresent_lun(context: Context, arguments: UnpresentLun) -> LunRow:
+    """End the presentation of a virtual disk to an initiator."""
+    record = find(context.state, arguments.lun)
+    await unpresent(context, record.id, arguments.initiator)
+    return _row(context, record)
+
+
+def _free_lun(context: Context, record: VdiskRecord, initiator: str) -> int:
+    taken = {p.lun for p in context.state.list_presentations(initiator)}
+    if context.state.array().policy == "present-all":
+        taken |= {v.lun for v in context.state.list_vdisks() if v.lun is not None and v.id != record.id}
+    if record.lun is not None and record.lun not in taken:
+        return record.lun
+    free = next((lun for lun in range(MIN_LUN, MAX_LUN + 1) if lun not in taken), None)
+    if free is None:
+        raise Conflict(f"{initiator} has no free LUN", "unpresent another disk first")
+    return free
+
+
+# The changes themselves, database and running target together; `apply` makes them too.
+
+
+def add(context: Context, spec: VdiskSpec, *, create: bool) -> VdiskRecord:
+    """Add a virtual disk: record, store and, if somebody serves, the disk itself; all of it or nothing."""
+    live = context.live
+    with together(context.state) as undo:
+        record = context.state.add_vdisk(spec)
+        if not context.stores:
+            return record
+        try:
+            if create:
+                (context.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
+                backing_stores.create(record.store_url, record.size, base=context.folder)
+                undo.callback(_delete_quietly, context, record)
+            store = open_store(context, record)
+        except StoreError as error:
+            raise as_refusal(error) from None
+        if live is None:
+            store.close()
+        else:
+            undo.callback(store.close)
+            live.stores[record.id] = store
+            undo.callback(live.stores.pop, record.id, None)
+            live.bridge.add_vdisk(record, store)
+            undo.callback(live.bridge.remove_vdisk, record.id)
+    return record
+
+
+async def remove(context: Context, record: VdiskRecord) -> None:
+    """Remove a virtual disk, and let go of its store."""
+    live = context.live
+    presentations = [p for p in context.state.list_presentations() if p.vdisk_id == record.id]
+    with together(context.state) as undo:
+        context.state.remove_vdisk(record.id)
+        if live is not None:
+            disk = live.bridge.array.vdisks[record.id].disk
+            for presentation in presentations:
+                undo.callback(live.bridge.present, presentation)
+            undo.callback(live.bridge.add_vdisk, record, live.stores[record.id])
+            live.bridge.remove_vdisk(record.id)
+    if live is not None:
+        await _let_go(live, record.id, disk)
+
+
+async def _let_go(live: Live, vdisk_id: int, disk: Disk) -> None:
+    """Close the store of a disk that is gone, as soon as no thread works on it any more."""
+    import asyncio
+
+    while live.executor.busy(disk):
+        await asyncio.sleep(0.01)
+    live.executor.forget(disk)
+    await asyncio.to_thread(live.stores.pop(vdisk_id).close)
+
+
+async def change(context: Context, old: VdiskRecord, new: VdiskRecord) -> VdiskRecord:
+    """Change the LUN of a virtual disk, its preferred controller, or whether it can be written to."""
+    live = context.live
+    if old == new:
+        return old
+    if live is not None and old.read_only and not new.read_only and live.stores[old.id].read_only:
+        raise Conflict(
+            f"{old.name} is open read-only",
+            "stop the target, apply this again and start it, to make the disk writable",
+        )
+    with together(context.state) as undo:
+        new = context.state.update_vdisk(new)
+        if live is not None:
+            undo.callback(live.bridge.update_vdisk, old)
+            live.bridge.update_vdisk(new)
+    return new
+
+
+async def resize(context: Context, record: VdiskRecord, size: int) -> VdiskRecord:
+    """Give a virtual disk another size.
+
+    The store grows before the disk does and shrinks after it, so that the disk never has blocks the store has not.
+    """
+    if size == record.size:
+        return record
+    if not context.stores:
+        return _set_size(context, record, size)
+    live = context.live
+    try:
+        store = open_store(context, record) if live is None else live.stores[record.id]
+        try:
+            before = store.size
+            if size > before:
+                await context.blocking(store.resize, size)
+            try:
+                new = _set_size(context, record, size)
+            except BaseException:
+                if size > before:
+                    await context.blocking(store.resize, before)
+                raise
+            if size < record.size:
+                try:
+                    await context.blocking(store.resize, size)
+                except BaseException:
+                    _set_size(context, new, record.size)
+                    raise
+        finally:
+            if live is None:
+                store.close()
+    except StoreError as error:
+        raise as_refusal(error) from None
+    return new
+
+
+def _set_size(context: Context, record: VdiskRecord, size: int) -> VdiskRecord:
+    with together(context.state) as undo:
+        new = context.state.update_vdisk(replace(record, size=size))
+        if context.live is not None:
+            context.live.bridge.resize_vdisk(record.id, size)
+            undo.callback(context.live.bridge.resize_vdisk, record.id, record.size)
+    return new
+
+
+async def present(context: Context, record: PresentationRecord) -> PresentationRecord:
+    """Show a virtual disk to an initiator at a LUN."""
+    with together(context.state) as undo:
+        record = context.state.add_presentation(record)
+        if context.live is not None:
+            context.live.bridge.present(record)
+            undo.callback(context.live.bridge.unpresent, record.vdisk_id, record.initiator)
+    return record
+
+
+async def unpresent(context: Context, vdisk_id: int, initiator: str) -> PresentationRecord:
+    """Take a virtual disk away from an initiator."""
+    with together(context.state) as undo:
+        record = context.state.remove_presentation(vdisk_id, initiator)
+        if context.live is not None:
+            context.live.bridge.unpresent(vdisk_id, record.initiator)
+            undo.callback(context.live.bridge.present, record)
+    return record
+
+
+# Stores
+
+
+def open_store(context: Context, record: VdiskRecord) -> backing_stores.BackingStore:
+    """Open the store of a virtual disk.  Raises StoreError."""
+    return backing_stores.open_store(
+        record.store_url, read_only=record.read_only, size=record.size, base=context.folder
+    )
+
+
+def size_of_store(context: Context, spec: VdiskSpec) -> int:
+    """How many bytes a store has that exists already."""
+    url = spec.store_url or f"file:{VDISK_FOLDER}/{spec.name}.img"
+    try:
+        store = backing_stores.open_store(url, read_only=True, base=context.folder)
+    except StoreError as error:
+        raise as_refusal(error) from None
+    size = store.size
+    store.close()
+    return size
+
+
+def as_refusal(error: StoreError, before: str = "") -> Refusal:
+    """A store's message is one sentence, `what is wrong: what to do`."""
+    message, _, hint = str(error).rpartition(": ")
+    return Refusal(before + (message or hint), hint if message else "")
+
+
+def delete_store(context: Context, record: VdiskRecord) -> None:
+    backing_stores.delete(record.store_url, base=context.folder)
+
+
+def _delete_quietly(context: Context, record: VdiskRecord) -> None:
+    with contextlib.suppress(StoreError):
+        delete_store(context, record)
+
+
+VERBS = (
+    Verb("lun/list", NoArguments, list_luns, writes=False),
+    Verb("lun/create", CreateLun, create_lun, writes=True),
+    Verb("lun/remove", RemoveLun, remove_lun, writes=True),
+    Verb("lun/resize", ResizeLun, resize_lun, writes=True),
+    Verb("lun/present", PresentLun, present_lun, writes=True),
+    Verb("lun/unpresent", UnpresentLun, unpresent_lun, writes=True),
+)
