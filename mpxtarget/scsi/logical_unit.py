@@ -182,7 +182,6 @@ class Disk(LogicalUnit):
         managing_group: int,
         preferred_group: int | None = None,
         read_only: bool = False,
-        thin: bool = False,
         rotation_rate: int = 15000,
     ) -> None:
         if block_size not in (512, 1024, 2048, 4096):
@@ -197,7 +196,6 @@ class Disk(LogicalUnit):
         self.managing_group = managing_group
         self.preferred_group = preferred_group
         self.read_only = read_only
-        self.thin = thin
         self.rotation_rate = rotation_rate
         self.mode = ModeParameters()
         self.stopped = False
