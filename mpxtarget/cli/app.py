@@ -61,8 +61,8 @@ def _complain(message: str, hint: str) -> None:
 def mpxtarget() -> None:
     """An HP EVA array behind an mpx100 iSCSI bridge.
 
-    `mpxtarget serve` runs it. Every other command talks to the running target, and its changes take effect at once;
-    while nothing runs, it works on the state folder, with the same result.
+    `mpxtarget serve` runs it. Every other command talks to the running target, and its changes take effect at
+    once; while nothing runs, it works on the state folder, with the same result.
 
     Exit codes: 0 done, 1 refused, 2 wrong usage.
     """

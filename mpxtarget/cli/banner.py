@@ -32,9 +32,10 @@ def banner(state: State, addresses: Mapping[int, tuple[str, int]], targets: Sequ
         for record in state.list_vdisks()
     ]
     half = len(targets) // 2
+    masking = "every initiator sees every LUN" if array.policy == "present-all" else "LUNs are masked"
     parts = [
-        f"{printable(array.name)} ({array.model}, {MODELS[array.model].marketing}), node WWN {dashed(array.node_wwn)}, "
-        f"{'every initiator sees every LUN' if array.policy == 'present-all' else 'LUNs are masked'}",
+        f"{printable(array.name)} ({array.model}, {MODELS[array.model].marketing}), "
+        f"node WWN {dashed(array.node_wwn)}, {masking}",
         _block(
             "Portals",
             [format_address(*address) for address in addresses.values()],
@@ -75,7 +76,8 @@ def _windows(portals: Sequence[tuple[str, int]], targets: Sequence[str], product
     ]
     for target in targets:
         for host, port in portals:
-            # ReportToPNP; portal; instance, port, security: any; 0x2: multipath; digests to key: default; no mappings.
+            # ReportToPNP, portal; initiator instance and port, security flags; 0x2: multipath enabled;
+            # digests, connections, times, user, password, authentication, key; no mappings.
             lines.append(f"iscsicli LoginTarget {target} T {host} {port} * * * 0x2 * * * * * * * * * 0")
     lines.append(
         "mpclaim -s -d                              (the disks; mpclaim -s -d 0 shows the paths of one)"

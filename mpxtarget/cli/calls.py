@@ -1,11 +1,12 @@
-"""How a command reaches its verb: through the control socket while a target runs, else on the database itself.
+"""How a command reaches its verb: through the control socket while a target runs, else on the database
+itself.
 
 The rules kept here:
 
-* The socket is asked first; when nobody listens, the verb works on the database.  A writing verb then holds the lock
-  of the state folder for the moment.
-* A target that is just starting or stopping holds the lock and has no socket yet or any more: that is waited out, for
-  `LOCK_SECONDS`.
+* The socket is asked first; when nobody listens, the verb works on the database.  A writing verb then holds
+  the lock of the state folder for the moment.
+* A target that is just starting or stopping holds the lock and has no socket yet or any more: that is waited
+  out, for `LOCK_SECONDS`.
 * Every error ends here as a `Failure` (exit code 1) or a `WrongUsage` (exit code 2) of one line and one hint.
 """
 
@@ -45,7 +46,7 @@ class WrongUsage(Failure):
 
 
 def default_folder() -> Path:
-    """`$MPXTARGET_STATE`, else `mpxtarget` in the user's state folder of the XDG base directory specification."""
+    """`$MPXTARGET_STATE`, else `mpxtarget` in the user's state folder as XDG has it."""
     if chosen := os.environ.get(STATE_VARIABLE):
         return Path(chosen)
     base = os.environ.get("XDG_STATE_HOME", "")
@@ -86,7 +87,10 @@ def call_in(
     progress: Callable[[str], None] | None = None,
     seconds: float | None = None,
 ) -> Any:
-    """Call a verb on a state folder.  `seconds` is how long a target may be silent.  Raises Failure and WrongUsage."""
+    """Call a verb on a state folder.  Raises Failure and WrongUsage.
+
+    `seconds` is how long a running target may be silent.
+    """
     import time
 
     give_up = time.monotonic() + LOCK_SECONDS

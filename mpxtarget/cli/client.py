@@ -30,7 +30,10 @@ class ServerRefused(Exception):  # noqa: N818
 
 
 class _UnixConnection(HTTPConnection):
-    """HTTP over `<folder>/control.sock`, through a descriptor of the folder: its name may be longer than 108 bytes."""
+    """HTTP over `<folder>/control.sock`.
+
+    It is reached through a descriptor of the folder, whose name may be longer than `sun_path`'s 108 bytes.
+    """
 
     def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__("mpxtarget", timeout=seconds)
@@ -61,7 +64,8 @@ def request(
 ) -> Any:
     """Call a verb in the target that serves `folder` and return its answer.
 
-    `seconds` is how long the server may be silent.  Raises NobodyServes, NoAnswer, ServerRefused, PermissionError.
+    `seconds` is how long the server may be silent.  Raises NobodyServes, NoAnswer, ServerRefused,
+    PermissionError.
     """
     connection = _UnixConnection(folder, seconds)
     try:

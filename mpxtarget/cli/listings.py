@@ -113,18 +113,13 @@ def echo_status(answer: dict[str, Any]) -> None:
     """The page that `mpxtarget status` prints."""
     running = "not running: mpxtarget serve"
     if answer["running"]:
-        running = f"running for {duration(answer['uptime'])}, process {answer['pid']}, {size(answer['memory'])} of memory"
-    click.echo(
-        f"{answer['name']}  {answer['model']} ({answer['marketing']})  {answer['node_wwn']}  {answer['policy']}"
-    )
+        uptime, memory = duration(answer["uptime"]), size(answer["memory"])
+        running = f"running for {uptime}, process {answer['pid']}, {memory} of memory"
+    model = f"{answer['model']} ({answer['marketing']})"
+    click.echo(f"{answer['name']}  {model}  {answer['node_wwn']}  {answer['policy']}")
     click.echo(f"{answer['folder']}: {running}")
-    portals = [
-        (r["id"], portal.show(r), r["advertise"], "enabled" if r["enabled"] else "disabled", r["sessions"])
-        for r in answer["portals"]
-    ]
-    _section(
-        "portals", ("ID", "PORTAL", "ADVERTISE", "STATE", "SESSIONS"), portals, "mpxtarget portal add ADDRESS"
-    )
+    portals = [portal.cells(row) for row in answer["portals"]]
+    _section("portals", portal.HEADINGS, portals, "mpxtarget portal add ADDRESS")
     luns = [lun.cells(row)[:6] for row in answer["luns"]]
     _section("LUNs", lun.HEADINGS[:6], luns, "mpxtarget lun create data --size 10G")
     _section("sessions", _SESSION_HEADINGS, _session_cells(answer["sessions"]), "")

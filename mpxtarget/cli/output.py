@@ -10,7 +10,7 @@ import click
 
 
 def printable(value: object) -> str:
-    """Text for a terminal: names come from initiators, and a control character in one must not reach the screen."""
+    """Text for a terminal: a control character in the name of an initiator must not reach the screen."""
     text = str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mpxtarget.cli.calls import WrongUsage, call
@@ -11,10 +13,21 @@ from mpxtarget.cli.output import echo_listing
 _portal = click.argument("portal", shell_complete=complete_portal)
 
 
-def show(row: dict[str, object]) -> str:
+def show(row: dict[str, Any]) -> str:
     """`192.0.2.1:3260`"""
     address = row["address"]
-    return f"[{address}]:{row['port']}" if ":" in str(address) else f"{address}:{row['port']}"
+    return f"[{address}]:{row['port']}" if ":" in address else f"{address}:{row['port']}"
+
+
+HEADINGS = ("ID", "PORTAL", "ADVERTISE", "STATE", "SESSIONS")
+
+
+def cells(row: dict[str, Any]) -> tuple[object, ...]:
+    """A row of the table of portals."""
+    state = "enabled" if row["enabled"] else "disabled"
+    if row["listening"] not in (None, row["port"]):
+        state += f" on port {row['listening']}"
+    return row["id"], show(row), row["advertise"], state, row["sessions"]
 
 
 @click.group()
@@ -34,11 +47,8 @@ def list_(as_json: bool) -> None:
     echo_listing(
         rows,
         as_json,
-        ("ID", "PORTAL", "ADVERTISE", "STATE", "SESSIONS"),
-        [
-            (r["id"], show(r), r["advertise"], "enabled" if r["enabled"] else "disabled", r["sessions"])
-            for r in rows
-        ],
+        HEADINGS,
+        [cells(row) for row in rows],
         "no portals yet: mpxtarget portal add 127.0.0.1:3260",
     )
 

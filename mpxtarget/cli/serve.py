@@ -26,10 +26,11 @@ _LEVELS = ("debug", "info", "warning", "error")
 def serve(demo: bool, log_level: str) -> None:
     """Run the target, until Ctrl-C or SIGTERM.
 
-    The default array of --demo is an EVA4400 with controllers A and B, two host ports each, portals on 127.0.0.1 ports
-    3260 and 3261, and two LUNs of 1 GiB that every initiator sees.
+    The default array of --demo is an EVA4400 with controllers A and B, two host ports each, portals on
+    127.0.0.1 ports 3260 and 3261, and two LUNs of 1 GiB that every initiator sees.
 
-    Configuration needs no reload: every other command takes effect at once. SIGHUP stops the target as SIGTERM does.
+    Configuration needs no reload: every other command takes effect at once. SIGHUP stops the target as
+    SIGTERM does.
     """
     folder = settings_of(click.get_current_context()).folder
     _log_to_stderr(log_level)

@@ -3,8 +3,8 @@
 The rules kept here:
 
 * The file describes; it holds no steps.  What it takes to make an array like it is `verbs.apply`'s business.
-* What is left out has its default.  What only an array can choose (LUN, World Wide LUN Name, place of the store, serial
-  numbers) or what a file should not hold (secrets) stays as it is when left out.
+* What is left out has its default.  What only an array can choose (LUN, World Wide LUN Name, place of the
+  store, serial numbers) or what a file should not hold (secrets) stays as it is when left out.
 * Every error names the place in the file: `lun[0].size: ...`.
 * A secret is never written.  The file can name a file that has one: `chap_secret_file`.
 """
@@ -229,8 +229,8 @@ def _wwlun(text: str) -> bytes:
 _HEAD = """\
 # The array {name} ({model}), node WWN {wwn}, as `mpxtarget export` wrote it.
 # `mpxtarget apply FILE` makes an array like this one; `--dry-run` shows what that would change.
-# Secrets are not in here. Where chap is not "none", a new array needs chap_secret_file = "PATH" beside it, and
-# target_secret_file = "PATH" for mutual CHAP; an array that has the secrets already keeps them.
+# Secrets are not in here. An array that has them already keeps them; a new one needs
+# chap_secret_file = "PATH" where chap is not "none", and target_secret_file = "PATH" too where it is "mutual".
 """
 
 
@@ -249,7 +249,7 @@ def export(state: State) -> str:
 
 
 def _tables(values: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Every table under a header of its own, so that a line of a file that is kept under version control is one fact."""
+    """Every table under a header of its own: in a file under version control, a line is one fact."""
     import tomli_w
 
     for key, value in values.items():

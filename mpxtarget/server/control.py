@@ -8,14 +8,15 @@ HTTP/1.1 on a Unix socket, `<state>/control.sock`, which only the owner of the s
     -> 200 and one line of JSON: what the verb answers
     -> 4xx, 5xx and one line of JSON: {"error": ..., "hint": ..., "kind": ...}
 
-A verb that reports progress answers with several lines: `{"progress": text}` ... and last `{"result": ...}` or an error
-object; its status is 200 as soon as it has begun.
+A verb that reports progress answers with several lines: `{"progress": text}` ... and last `{"result": ...}`
+or an error object; its status is 200 as soon as it has begun.
 
 The rules kept here:
 
 * A peer gets `REQUEST_SECONDS` to send a whole request and `MAX_BODY_BYTES` to say it in; there are at most
   `MAX_CONNECTIONS` peers.  What cannot be understood is answered once, and the connection is closed.
-* Verbs that write run one after the other.  One that has begun is finished, whether or not the peer is still there.
+* Verbs that write run one after the other.  One that has begun is finished, whether or not the peer is still
+  there.
 * h11 knows HTTP; this module only moves bytes and maps errors to status codes.
 """
 
@@ -52,7 +53,8 @@ _CHUNK: Final = 64 << 10
 def socket_path(folder: Path) -> Iterator[str]:
     """A name for the control socket that always fits into `sun_path` (108 bytes), valid inside the `with`.
 
-    A state folder may have a longer name than a Unix socket can; through an open descriptor of the folder it is short.
+    A state folder may have a longer name than a Unix socket can; through an open descriptor of the folder it
+    is short.
     """
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -81,7 +83,8 @@ class _Request:
 class ControlServer:
     """Serves the verbs on the control socket of one state folder.
 
-    The caller holds the lock of the state folder, so a socket that is already there belongs to nobody and is replaced.
+    The caller holds the lock of the state folder, so a socket that is already there belongs to nobody and is
+    replaced.
     """
 
     def __init__(self, context: Context, *, request_seconds: float = REQUEST_SECONDS) -> None:
@@ -177,6 +180,7 @@ class _Peer:
         self._writer = writer
         self._seconds = seconds
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._head_only = False
 
     async def serve(self, *, refuse: bool) -> None:
         while True:
@@ -215,6 +219,7 @@ class _Peer:
                 self._http.receive_data(await self._reader.read(_CHUNK))
             elif isinstance(event, h11.Request):
                 head = event
+                self._head_only = event.method == b"HEAD"  # RFC 9110 9.3.2: the answer has no content
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > MAX_BODY_BYTES:
@@ -283,7 +288,8 @@ class _Peer:
     async def _finish(self, status: int, answer: object, allow: str = "") -> None:
         body = _line(answer)
         self._put(_head(status, len(body), allow))
-        self._put(h11.Data(data=body))
+        if not self._head_only:
+            self._put(h11.Data(data=body))
         self._put(h11.EndOfMessage())
         await self._drain()
 

@@ -1,7 +1,7 @@
 """The verbs: everything that can be asked of an array, live or at rest, in one table.
 
-The control API and the offline command line both go through `VERBS`; a verb that is not here does not exist.  `base`
-says what a verb is; the other modules have them by noun.
+The control API and the offline command line both go through `VERBS`; a verb that is not here does not exist.
+`base` says what a verb is; the other modules have them by noun.
 """
 
 from mpxtarget.server.verbs import apply, array, initiator, lun, portal, session

@@ -2,24 +2,26 @@
 
 The rules kept here:
 
-* The difference between array and file is a list of steps, each a change that could also be made with a verb, each with
-  its opposite.  Nothing in the file that is so already makes a step: applying an export makes none.
-* All steps are first rehearsed on the database alone, in a transaction that is rolled back: what the state would refuse
-  is refused before anything has changed.
-* When a step fails nevertheless (an address in use, a full disk), the steps before it are taken back, last first.
-* Order: what goes away makes room first (addresses, LUNs), what comes follows, and what cannot be taken back, the
-  cutting of a disk, is last.
+* The difference between array and file is a list of steps, each a change that could also be made with a verb,
+  each with its opposite.  Nothing in the file that is so already makes a step: applying an export makes none.
+* All steps are first rehearsed on the database alone, in a transaction that is rolled back: what the state
+  would refuse is refused before anything has changed.
+* When a step fails nevertheless (an address in use, a full disk), the steps before it are taken back, last
+  first.
+* Order: what goes away makes room first (addresses, LUNs), what comes follows, and what cannot be taken back,
+  the cutting of a disk, is last.
 * What is in the array and not in the file is left alone, and named; with `prune` it is removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mpxtarget.bridge.names import normalise
+import msgspec
+
 from mpxtarget.bridge.portals import format_address
 from mpxtarget.server import configuration, validation
 from mpxtarget.server.configuration import ArrayEntry, Configuration, InitiatorEntry, LunEntry
@@ -44,7 +46,7 @@ class Apply(Arguments, frozen=True):
     """`text` is the file; `secrets` what is in the files with secrets that it names."""
 
     text: str
-    secrets: dict[str, str] = {}
+    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
     prune: bool = False
     force: bool = False
     dry_run: bool = False
@@ -178,7 +180,7 @@ class _Planner:
 
     def removals(self) -> Iterator[Step]:
         yield from self._unpresentations()
-        initiators = {normalise(entry.name) for entry in self._wanted.initiator}
+        initiators = {validation.initiator_name(entry.name) for entry in self._wanted.initiator}
         for old_initiator in self._initiators.values():
             if old_initiator.name not in initiators:
                 yield from self._gone(
@@ -196,7 +198,7 @@ class _Planner:
     def _unpresentations(self) -> Iterator[Step]:
         names = {vdisk.id: vdisk.name for vdisk in self._vdisks.values()}
         wanted = {
-            (entry.name.lower(), normalise(present.initiator)): present.lun
+            (entry.name.lower(), validation.initiator_name(present.initiator)): present.lun
             for entry in self._wanted.lun
             for present in entry.present
         }
@@ -356,7 +358,7 @@ class _Planner:
                 continue
             if not self._arguments.force:
                 raise Refusal(
-                    f"lun[{i}].size: {old.name} has {format_size(old.size)}; {format_size(entry.size_bytes)} would cut data off",
+                    f"lun[{i}].size: {lun.would_cut(old, entry.size_bytes)}",
                     "shrink the file system on the host first, then say --force; nothing was changed",
                 )
             yield _resize(f"shrink lun {old.name}", old, entry.size_bytes)
@@ -365,7 +367,7 @@ class _Planner:
 
     def initiators(self) -> Iterator[Step]:
         for i, entry in enumerate(self._wanted.initiator):
-            name = normalise(entry.name)
+            name = validation.initiator_name(entry.name)
             old = self._initiators.get(name)
             new = self._initiator(f"initiator[{i}]", entry, old or InitiatorRecord(name))
             if old is None:
@@ -400,7 +402,7 @@ class _Planner:
             )
         if not new.target_secret:
             raise Invalid(
-                f'{path}.chap: "mutual" needs the secret of the target, and there is none for {old.name} here',
+                f'{path}.chap: "mutual" needs the secret of the target, and {old.name} has none here',
                 'name a file that has it: target_secret_file = "PATH"',
             )
         return new
@@ -418,14 +420,14 @@ class _Planner:
     # Presentations
 
     def presentations(self) -> Iterator[Step]:
-        known = {normalise(entry.name) for entry in self._wanted.initiator}
+        known = {validation.initiator_name(entry.name) for entry in self._wanted.initiator}
         if not self._arguments.prune:
             known |= self._initiators.keys()
         existing = {(p.vdisk_id, p.initiator): p.lun for p in self._state.list_presentations()}
         for i, entry in enumerate(self._wanted.lun):
             old = self._vdisks.get(entry.name.lower())
             for j, present in enumerate(entry.present):
-                name = normalise(present.initiator)
+                name = validation.initiator_name(present.initiator)
                 if name not in known:
                     raise NotFound(
                         f"lun[{i}].present[{j}].initiator: {name} is not known",

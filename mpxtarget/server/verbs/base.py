@@ -2,12 +2,13 @@
 
 The rules kept here:
 
-* A verb is one function over a `Context`.  It runs unchanged inside a running target and on a resting database;
-  only `Context.live` tells the difference, and the answer is the same.
-* Arguments are msgspec structs.  Whoever calls (the control API, the command line, a test) passes plain values,
-  `perform` validates them, so nobody gets a different error for the same mistake.
-* A verb that changes something changes the database and the running target together or not at all.  The pattern is:
-  everything that may block or wait first, then one transaction without an `await` in it, undo if it is refused.
+* A verb is one function over a `Context`.  It runs unchanged inside a running target and on a resting
+  database; only `Context.live` tells the difference, and the answer is the same.
+* Arguments are msgspec structs.  Whoever calls (the control API, the command line, a test) passes plain
+  values, `perform` validates them, so nobody gets a different error for the same mistake.
+* A verb that changes something changes the database and the running target together or not at all.  The
+  pattern is: everything that may block or wait first, then one transaction without an `await` in it, undo if
+  it is refused.
 * Secrets go in, never out: no result type has a field for one.
 """
 
@@ -39,7 +40,7 @@ _T = TypeVar("_T")
 
 
 class UsageError(Exception):
-    """The verb was called wrongly (unknown argument, wrong type, impossible value): nothing was looked at or changed."""
+    """The verb was called wrongly: an unknown argument, a wrong type, an impossible value."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -126,8 +127,9 @@ def _quiet(_line: str) -> None:
 def together(state: State) -> Iterator[contextlib.ExitStack]:
     """One transaction for the database and the running target.
 
-    What a change in the running target needs to be taken back goes on the stack that this gives; it is called, last
-    first, when the transaction fails, up to and including its commit.  There is no `await` inside.
+    What a change in the running target needs to be taken back goes on the stack that this gives; it is
+    called, last first, when the transaction fails, up to and including its commit.  There is no `await`
+    inside.
     """
     with contextlib.ExitStack() as undo:
         with state.transaction():
@@ -139,8 +141,9 @@ def together(state: State) -> Iterator[contextlib.ExitStack]:
 class Context:
     """What a verb works on.
 
-    `live` is the running target, or None when nobody serves.  `progress` takes one line per finished step of a long
-    verb.  `stores` False leaves backing stores alone: a rehearsal of changes to the database, which is rolled back.
+    `live` is the running target, or None when nobody serves.  `progress` takes one line per finished step of
+    a long verb.  `stores` False leaves backing stores alone: a rehearsal of changes to the database, which is
+    rolled back.
     """
 
     state: State
@@ -203,7 +206,7 @@ class Verb:
 
 
 def readable(error: msgspec.ValidationError) -> str:
-    """msgspec's message with the path in front and in the words of whoever wrote the value: `lun[0].size: ...`."""
+    """msgspec's message with the path in front, in the words of whoever wrote it: `lun[0].size: ...`."""
     text, _, path = str(error).partition(" - at `")
     path = path.rstrip("`").removeprefix("$").removeprefix(".")
     text = text.replace("Object ", "").replace("`", "")
@@ -243,8 +246,8 @@ def _os_reason(error: OSError) -> str:
 def run_offline(verb: Verb, context: Context, values: Mapping[str, object]) -> Any:
     """Run a verb where no event loop runs.
 
-    Without a live target no verb has anything to wait for, so its coroutine finishes at the first step; this saves
-    every offline command the import of asyncio.
+    Without a live target no verb has anything to wait for, so its coroutine finishes at the first step; this
+    saves every offline command the import of asyncio.
     """
     if context.live is not None:
         raise ValueError("a live target needs its own event loop")

@@ -5,6 +5,7 @@ Secrets come in as text and leave only towards the database and the login; no an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -28,7 +29,7 @@ class InitiatorRow(Row, frozen=True):
     last_seen: float | None
     sessions: int
     luns: list[int]
-    warnings: list[str] = []
+    warnings: Sequence[str] = ()
 
 
 class AddInitiator(Arguments, frozen=True):

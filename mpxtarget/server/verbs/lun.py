@@ -27,7 +27,10 @@ class Presented(Row, frozen=True):
 
 
 class LunRow(Row, frozen=True):
-    """A virtual disk as it is listed.  `lun` is null when only presentations show it; `wwlun` is 32 hex digits."""
+    """A virtual disk as it is listed.
+
+    `lun` is null when only presentations show it; `wwlun` is 32 hex digits.
+    """
 
     name: str
     lun: int | None
@@ -177,7 +180,7 @@ async def resize_lun(context: Context, arguments: ResizeLun) -> LunRow:
         raise UsageError(str(error), "for example `mpxtarget lun resize NAME 20G`") from None
     if size < record.size and not arguments.force:
         raise Refusal(
-            f"{record.name} has {format_size(record.size)}; {format_size(size)} would cut data off at its end",
+            would_cut(record, size),
             "shrink the file system on the host first, then say --force",
         )
     return _row(context, await resize(context, record, size))
@@ -206,6 +209,11 @@ async def unpresent_lun(context: Context, arguments: UnpresentLun) -> LunRow:
     return _row(context, record)
 
 
+def would_cut(record: VdiskRecord, size: int) -> str:
+    """What is wrong with making a disk smaller."""
+    return f"{record.name} has {format_size(record.size)}; {format_size(size)} would cut data off at its end"
+
+
 def _free_lun(context: Context, record: VdiskRecord, initiator: str) -> int:
     taken = {p.lun for p in context.state.list_presentations(initiator)}
     if context.state.array().policy == "present-all":
@@ -230,7 +238,8 @@ def add(context: Context, spec: VdiskSpec, *, create: bool) -> VdiskRecord:
             return record
         try:
             if create:
-                (context.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
+                if record.store_url.startswith(f"file:{VDISK_FOLDER}/"):
+                    (context.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
                 backing_stores.create(record.store_url, record.size, base=context.folder)
                 undo.callback(_delete_quietly, context, record)
             store = open_store(context, record)
@@ -267,7 +276,7 @@ async def _let_go(live: Live, vdisk_id: int, disk: Disk) -> None:
     """Close the store of a disk that is gone, as soon as no thread works on it any more."""
     import asyncio
 
-    while live.executor.busy(disk):
+    while live.executor.busy(disk):  # noqa: ASYNC110 - once per removed disk, and nobody sets an event for it
         await asyncio.sleep(0.01)
     live.executor.forget(disk)
     await asyncio.to_thread(live.stores.pop(vdisk_id).close)
@@ -294,7 +303,8 @@ async def change(context: Context, old: VdiskRecord, new: VdiskRecord) -> VdiskR
 async def resize(context: Context, record: VdiskRecord, size: int) -> VdiskRecord:
     """Give a virtual disk another size.
 
-    The store grows before the disk does and shrinks after it, so that the disk never has blocks the store has not.
+    The store grows before the disk does and shrinks after it, so that the disk never has blocks the store has
+    not.
     """
     if size == record.size:
         return record

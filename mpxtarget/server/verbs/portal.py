@@ -18,13 +18,14 @@ from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Row, Us
 
 
 class PortalRow(Row, frozen=True):
-    """A portal as it is listed."""
+    """A portal as it is listed.  `listening` is the port it is open on; null while it is not open."""
 
     id: int
     address: str
     port: int
     advertise: str | None
     enabled: bool
+    listening: int | None
     sessions: int
 
 
@@ -53,7 +54,7 @@ class AdvertisePortal(Arguments, frozen=True):
 def rows(context: Context) -> list[PortalRow]:
     """All portals, with the sessions that came in by each."""
     counts = _sessions_by_portal(context)
-    return [row(record, counts.get(record.id, 0)) for record in context.state.list_portals()]
+    return [_row(context, record, counts.get(record.id, 0)) for record in context.state.list_portals()]
 
 
 def _sessions_by_portal(context: Context) -> dict[int, int]:
@@ -74,20 +75,21 @@ def _sessions_by_portal(context: Context) -> dict[int, int]:
     return counts
 
 
-def row(record: PortalRecord, sessions: int = 0) -> PortalRow:
-    """A portal as it is listed."""
+def _row(context: Context, record: PortalRecord, sessions: int = 0) -> PortalRow:
+    open_on = {} if context.live is None else context.live.portal_addresses()
     return PortalRow(
         id=record.id,
         address=record.address,
         port=record.port,
         advertise=record.advertise,
         enabled=record.enabled,
+        listening=open_on[record.id][1] if record.id in open_on else None,
         sessions=sessions,
     )
 
 
 def split_address(text: str, port: int | None = None) -> tuple[str, int]:
-    """Address and port of what people write.  Raises UsageError; whether it is an address the state decides."""
+    """Address and port of what people write; whether it is an address the state decides.  UsageError."""
     address, given = text, ""
     if text.startswith("["):
         address, _, given = text[1:].partition("]")
@@ -126,30 +128,32 @@ def list_portals(context: Context, _: NoArguments) -> list[PortalRow]:
 async def add_portal(context: Context, arguments: AddPortal) -> PortalRow:
     """Add a portal; a running target listens on it at once."""
     address, port = split_address(arguments.address, arguments.port)
-    return row(await add(context, PortalSpec(address, port, arguments.advertise, arguments.enabled)))
+    return _row(
+        context, await add(context, PortalSpec(address, port, arguments.advertise, arguments.enabled))
+    )
 
 
 async def remove_portal(context: Context, arguments: NamePortal) -> PortalRow:
     """Remove a portal and end the sessions that use it."""
-    return row(await remove(context, find(context.state, arguments.portal)))
+    return _row(context, await remove(context, find(context.state, arguments.portal)))
 
 
 async def enable_portal(context: Context, arguments: NamePortal) -> PortalRow:
     """Listen on a portal again."""
     old = find(context.state, arguments.portal)
-    return row(await change(context, old, replace(old, enabled=True)))
+    return _row(context, await change(context, old, replace(old, enabled=True)))
 
 
 async def disable_portal(context: Context, arguments: NamePortal) -> PortalRow:
     """Stop listening on a portal, end its sessions, and keep its record."""
     old = find(context.state, arguments.portal)
-    return row(await change(context, old, replace(old, enabled=False)))
+    return _row(context, await change(context, old, replace(old, enabled=False)))
 
 
 async def advertise_portal(context: Context, arguments: AdvertisePortal) -> PortalRow:
     """Say what discovery answers instead of a portal's own address (NAT, containers)."""
     old = find(context.state, arguments.portal)
-    return row(await change(context, old, replace(old, advertise=arguments.advertise)))
+    return _row(context, await change(context, old, replace(old, advertise=arguments.advertise)))
 
 
 # The changes themselves, database and running target together; `apply` makes them too.

@@ -1,7 +1,7 @@
 """Sizes as people write them.
 
-Units are powers of 1024, as in every EVA tool and in `truncate`: 1G = 1GiB = 1024 ** 3 bytes.  A number without a unit
-is bytes.  Decimal units (GB) are refused, because half of those who write them mean the other thing.
+Units are powers of 1024, as in every EVA tool and in `truncate`: 1G = 1GiB = 1024 ** 3 bytes.  A number
+without a unit is bytes.  Decimal units (GB) are refused, because half of those who write them mean the other thing.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def parse_lun_size(value: int | str, block_size: int) -> int:
     if size % block_size:
         below = size // block_size * block_size
         raise ValueError(
-            f"size {value!r} is not a multiple of the block size {block_size}; the nearest are {below} and {below + block_size}"
+            f"size {value!r} is not a multiple of the block size {block_size}; "
+            f"the nearest are {below} and {below + block_size}"
         )
     return size
