@@ -9,11 +9,12 @@ Rules kept here:
 - A change takes effect at once. Exactly the nexuses whose map changed get REPORTED LUNS DATA HAS CHANGED,
   and a new capacity is told to every nexus of the disk. A change costs in proportion to the nexuses it
   touches, not to the disks or initiators there are.
-- Nothing here checks the passwords or speaks iSCSI: `admit` answers what a login has to prove.
+- Names arrive normalised, from the wire and from the records alike, so `==` compares them (RFC 7143 4.2.7).
+- Nothing here checks passwords or speaks iSCSI: `admit` answers what a login has to prove.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from mpxtarget.array import identity
@@ -21,7 +22,6 @@ from mpxtarget.array.array import Array, HostPort, Store
 from mpxtarget.array.records import ArrayRecord, VdiskRecord
 from mpxtarget.bridge.initiators import ChapCredentials, Initiators
 from mpxtarget.bridge.masking import LunMask
-from mpxtarget.bridge.names import InvalidName, normalise
 from mpxtarget.bridge.portals import advertised
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
 from mpxtarget.scsi.logical_unit import LogicalUnit, ScsiDevice
@@ -62,7 +62,6 @@ class AdmissionDecision:
     """What the bridge says about an initiator that wants in."""
 
     initiator: str
-    """Its name, normalised."""
     target: Target | None
     """None: a discovery session that names no target."""
     portal_group_tag: int
@@ -87,7 +86,7 @@ class Bridge:
         """A bridge without portals and initiators.
 
         The array's disks appear at their own LUNs if its policy is present-all. `initiator_seen` is called
-        with the normalised name of every initiator that logs in, and whether it is a new one.
+        with the name of every initiator that logs in, and whether it is a new one.
         """
         self.array = array
         self.portals: dict[int, PortalRecord] = {}
@@ -109,10 +108,8 @@ class Bridge:
 
     def _present_port(self, port: HostPort) -> Target:
         record = self.array.record
-        name = normalise(
-            record.name_template.format(
-                serial=record.bridge_serial, nn=f"{port.relative_id:02d}", wwn=identity.plain(port.wwn)
-            )
+        name = record.name_template.format(
+            serial=record.bridge_serial, nn=f"{port.relative_id:02d}", wwn=identity.plain(port.wwn)
         )
         scsi_port = TargetPort(name, PORTAL_GROUP_TAG, port.relative_id, port.group_id)
         return Target(name, f"{record.name} {port.label}", port, scsi_port)
@@ -134,23 +131,21 @@ class Bridge:
 
         Raises NoSuchTarget, NotAllowed or TargetOffline. Changes nothing.
         """
-        try:
-            name = normalise(initiator)
-        except InvalidName as error:
-            raise NotAllowed(str(error)) from None
-        if name not in self.initiators and self.initiators.full:
+        if initiator not in self.initiators and self.initiators.full:
             raise NotAllowed(
-                f"{name} is unknown, and {len(self.initiators)} initiators are known already:"
+                f"{initiator} is unknown, and {len(self.initiators)} initiators are known already:"
                 " remove those that are gone"
             )
         presented = None if target is None else self._target(target)
         record = self.array.record
         return AdmissionDecision(
-            initiator=name,
+            initiator=initiator,
             target=presented,
             portal_group_tag=PORTAL_GROUP_TAG,
             target_alias=record.name if presented is None else presented.alias,
-            chap=self.initiators.credentials(name, record.target_user or record.name, record.target_secret),
+            chap=self.initiators.credentials(
+                initiator, record.target_user or record.name, record.target_secret
+            ),
         )
 
     def send_targets(
@@ -180,29 +175,28 @@ class Bridge:
         return list(addresses)
 
     def _target(self, name: str) -> Target:
-        try:
-            target = self.targets[normalise(name)]
-        except (InvalidName, KeyError):
-            raise NoSuchTarget(f"there is no target {name[:223]!a}") from None
-        if target.name in self._offline:
+        target = self._known_target(name)
+        if name in self._offline:
             raise TargetOffline(f"{target.host_port.label} is not in service")
+        return target
+
+    def _known_target(self, name: str) -> Target:
+        target = self.targets.get(name)
+        if target is None:
+            raise NoSuchTarget(f"there is no target {name!a}")
         return target
 
     def set_online(self, target: str, online: bool) -> None:
         """Take a target out of service, or back; its sessions are the server's to end. NoSuchTarget."""
-        try:
-            name = self.targets[normalise(target)].name
-        except (InvalidName, KeyError):
-            raise NoSuchTarget(f"there is no target {target!a}") from None
+        self._known_target(target)
         if online:
-            self._offline.discard(name)
+            self._offline.discard(target)
         else:
-            self._offline.add(name)
+            self._offline.add(target)
 
     def seen(self, initiator: str) -> None:
         """An initiator has logged in; `attach` says so by itself, a discovery session has to be told here."""
-        name = normalise(initiator)
-        self._initiator_seen(name, self.initiators.register(name))
+        self._initiator_seen(initiator, self.initiators.register(initiator))
 
     def attach(self, initiator: str, isid: int, target: str) -> ITNexus:
         """The I_T nexus of a session that has just logged in, with all that its initiator may see.
@@ -211,16 +205,15 @@ class Bridge:
         session first (RFC 7143 6.3.5).
         """
         presented = self._target(target)
-        name = normalise(initiator)
-        port_name = f"{name},i,0x{isid:012x}"  # RFC 7143 4.4.2
-        if (port_name, presented.name) in self._nexuses.get(name, ()):
+        port_name = f"{initiator},i,0x{isid:012x}"  # RFC 7143 4.4.2
+        if (port_name, presented.name) in self._nexuses.get(initiator, ()):
             raise ValueError(f"{port_name} has a nexus with {presented.name}")
-        self.seen(name)
-        nexus = ITNexus(port_name, name, presented.scsi_port, self.device)
+        self.seen(initiator)
+        nexus = ITNexus(port_name, initiator, presented.scsi_port, self.device)
         nexus.map(CONSOLE_LUN, self.array.console)
-        for lun, vdisk_id in self._mask.view(name):
+        for lun, vdisk_id in self._mask.view(initiator):
             nexus.map(lun, self.array.vdisks[vdisk_id].disk)
-        self._nexuses.setdefault(name, {})[port_name, presented.name] = nexus
+        self._nexuses.setdefault(initiator, {})[port_name, presented.name] = nexus
         return nexus
 
     def detach(self, nexus: ITNexus) -> None:
@@ -234,7 +227,7 @@ class Bridge:
     def nexuses(self, initiator: str | None = None) -> list[ITNexus]:
         """The live nexuses, of one initiator or of all."""
         if initiator is not None:
-            return list(self._nexuses.get(normalise(initiator), {}).values())
+            return list(self._nexuses.get(initiator, {}).values())
         return [nexus for nexuses in self._nexuses.values() for nexus in nexuses.values()]
 
     # Changes
@@ -287,21 +280,19 @@ class Bridge:
         """Present a disk to an initiator. KeyError: no such disk. ValueError: disk or LUN is taken."""
         if record.vdisk_id not in self.array.vdisks:
             raise KeyError(record.vdisk_id)
-        name = normalise(record.initiator)
-        self._settle([name], self._mask.present(record.vdisk_id, name, record.lun))
+        touched = self._mask.present(record.vdisk_id, record.initiator, record.lun)
+        self._settle([record.initiator], touched)
 
     def unpresent(self, vdisk_id: int, initiator: str) -> None:
         """Take a presentation back. KeyError: it is not presented."""
-        name = normalise(initiator)
-        self._settle([name], self._mask.unpresent(vdisk_id, name))
+        self._settle([initiator], self._mask.unpresent(vdisk_id, initiator))
 
     def set_initiator(self, record: InitiatorRecord) -> None:
         """Add an initiator, or change its record; what it has to prove counts from its next login."""
-        self.initiators.put(replace(record, name=normalise(record.name)))
+        self.initiators.put(record)
 
     def remove_initiator(self, name: str) -> None:
         """Forget an initiator and its presentations. Its sessions see what a stranger sees. KeyError."""
-        name = normalise(name)
         self.initiators.remove(name)
         for vdisk_id in self._mask.presented_to(name):
             self.unpresent(vdisk_id, name)

@@ -1,6 +1,6 @@
 """What is configured about a bridge: plain records, kept on disk by the server's state.
 
-Initiator names in records are normalised (`bridge.names.normalise`), so two records of one initiator
+Initiator names in records are normalised (RFC 7143 4.2.7), so two records of one initiator
 cannot exist. Times are seconds since the epoch. Secrets are bytes and never part of a repr.
 """
 

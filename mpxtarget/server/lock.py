@@ -62,6 +62,9 @@ class FolderLock:
         if self._fd >= 0:
             # The file stays: to remove it would let two processes lock two different files of this name.
             os.ftruncate(self._fd, 0)
+            fcntl.flock(
+                self._fd, fcntl.LOCK_UN
+            )  # closing is not enough while a child is between fork and exec
             os.close(self._fd)
             self._fd = -1
 

@@ -14,9 +14,9 @@ from typing import Final
 
 from mpxtarget.array.models import MODELS
 from mpxtarget.array.records import ArrayRecord, VdiskRecord
-from mpxtarget.bridge.names import InvalidName, normalise
 from mpxtarget.bridge.portals import InvalidAddress, normalise_address, parse_advertise
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord
+from mpxtarget.iscsi.names import InvalidName, normalize_name
 from mpxtarget.server.errors import Invalid
 
 MIN_LUN: Final = 1
@@ -70,10 +70,14 @@ def size(value: int, block_size: int) -> int:
 
 
 def initiator_name(name: str) -> str:
+    """An iSCSI name in the form in which names are compared."""
     try:
-        return normalise(name)
+        return normalize_name(name)
     except InvalidName as error:
-        raise Invalid(str(error)) from None
+        raise Invalid(
+            f"{name[:80]!a} is not the name of an initiator: {error}",
+            "Windows shows it in the iSCSI initiator's settings, Linux in /etc/iscsi/initiatorname.iscsi",
+        ) from None
 
 
 def vdisk(record: VdiskRecord) -> VdiskRecord:
@@ -154,14 +158,19 @@ def name_template(template: str, serial: str) -> str:
     """A template of target names; `{serial}`, `{nn}` and `{wwn}` stand for what differs."""
     hint = "for example iqn.2004-09.com.hp:fcgw.mpx100.{serial}.b1.{nn}.{wwn}"
     try:
-        first = normalise(template.format(serial=serial, nn="01", wwn=f"{0x5001438000000008:016x}"))
-        second = normalise(template.format(serial=serial, nn="02", wwn=f"{0x5001438000000009:016x}"))
+        first = template.format(serial=serial, nn="01", wwn=f"{0x5001438000000008:016x}")
+        second = template.format(serial=serial, nn="02", wwn=f"{0x5001438000000009:016x}")
+        normal = normalize_name(first)
     except InvalidName as error:
         raise Invalid(f"target names made from {template!r} are not iSCSI names: {error}", hint) from None
     except (KeyError, IndexError, ValueError, AttributeError):
         raise Invalid(
             f"{template!r} has a placeholder that is not {{serial}}, {{nn}} or {{wwn}}", hint
         ) from None
+    if first != normal:
+        raise Invalid(
+            f"{template!r} is not in the form in which iSCSI names are compared", "use small letters"
+        )
     if first == second:
         raise Invalid(
             f"{template!r} gives every target the same name: {{nn}} or {{wwn}} has to be in it", hint

@@ -177,7 +177,7 @@ def test_an_initiator_that_has_sent_nothing_yet_has_seen_no_inventory_to_change(
 @pytest.mark.conformance("NAM-003", "NAM-005")
 def test_a_nexus_is_initiator_port_and_target_port() -> None:
     made = bridge()
-    nexus = login(made, INITIATOR.upper())
+    nexus = login(made)
     assert nexus.initiator_port == f"{INITIATOR},i,0x400001370000"
     login(made, isid=1)
     login(made, target=1)

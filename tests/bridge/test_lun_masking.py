@@ -43,12 +43,6 @@ def test_a_presentation_moves_its_disk_and_comes_first() -> None:
     assert found(login(made, OTHER)) == {0: None, 1: 1, 2: 2, 3: 3}
 
 
-def test_presentations_are_the_initiators_whatever_its_capitals() -> None:
-    made = bridge(policy="masked")
-    made.present(PresentationRecord(1, INITIATOR.upper(), 1))
-    assert found(login(made, INITIATOR.title())) == {0: None, 1: 1}
-
-
 def test_a_disk_or_lun_is_presented_once() -> None:
     made = bridge()
     made.present(PresentationRecord(1, INITIATOR, 5))
