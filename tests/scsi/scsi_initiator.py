@@ -1,7 +1,7 @@
 """An array to send commands to, and what a host reads in the answers.
 
-Two controllers with two ports each, a console LU and disks.  Sense data is taken apart by hand here, independent of
-the declarations under test.
+Two controllers with two ports each, a console LU and disks.  Sense data is taken apart by hand here,
+independent of the declarations under test.
 """
 
 from __future__ import annotations

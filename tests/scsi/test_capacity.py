@@ -50,4 +50,6 @@ def test_address_with_pmi_answers_the_last_one(path: Path) -> None:
 @pytest.mark.conformance("CDB-002", "SBC-002")
 @pytest.mark.parametrize("allocation_length", [0, 8, 12, 32, 33, 0xFFFFFFFF])
 def test_answer_is_cut_to_the_allocation_length(path: Path, allocation_length: int) -> None:
-    assert path.read(f"9E 10 0000000000000000 {allocation_length:08X}") == path.read(RC_16)[:allocation_length]
+    assert (
+        path.read(f"9E 10 0000000000000000 {allocation_length:08X}") == path.read(RC_16)[:allocation_length]
+    )

@@ -1,10 +1,13 @@
-"""Transfer lengths and block addresses: zero, the last block, one beyond, and the largest numbers there are."""
+"""Transfer lengths and block addresses: zero, the last block, one beyond, and the largest numbers there
+are.
+"""
 
 from dataclasses import dataclass
 
 import pytest
 from scsi_initiator import GOOD, Array, Path, Sense, make_disk, parse_sense
 
+from mpxtarget.scsi import device_server
 from mpxtarget.scsi.plan import CompareBlocks, Flush, Plan, ReadBlocks, Reply, WriteBlocks
 
 BLOCKS = 1 << 21
@@ -85,7 +88,9 @@ def test_last_block_is_inside(form: Form) -> None:
 @pytest.mark.conformance("CDB-005")
 @pytest.mark.parametrize("form", EVERYTHING, ids=ids)
 @pytest.mark.parametrize(("lba", "count"), [(-1, 2), (0, 1), (1, 1), (-3, 255)])
-def test_range_beyond_the_end_is_refused_and_the_first_bad_address_told(form: Form, lba: int, count: int) -> None:
+def test_range_beyond_the_end_is_refused_and_the_first_bad_address_told(
+    form: Form, lba: int, count: int
+) -> None:
     blocks = 1 << 20
     path = Array({1: make_disk(blocks=blocks)}).path()
     sense = path.sense(form.cdb(blocks + lba, count))
@@ -172,8 +177,6 @@ def test_new_capacity_counts_on_every_path_at_once(array: Array, path: Path, oth
 
 
 def test_short_cdb_is_completed_with_zeros(path: Path) -> None:
-    from mpxtarget.scsi import device_server
-
     plan = device_server.plan(path.nexus, 1 << 48, b"\x28\0\0\0\0\x08\0\0\x01")
     assert extent(plan) == (8 * 512, 512)
     assert sense_of(device_server.plan(path.nexus, 1 << 48, b"\xff")).code == (5, 0x2000)

@@ -13,7 +13,12 @@ from scsi_initiator import (
 
 from mpxtarget.scsi.plan import CompareBlocks, Flush, ReadBlocks, Reply, TakeData, WriteBlocks
 
-WRITE_FORMS = ["0A 000000 08", "2A 00 00000000 00 0008", "AA 00 00000000 00000008", "8A 00" + "00" * 8 + "00000008"]
+WRITE_FORMS = [
+    "0A 000000 08",
+    "2A 00 00000000 00 0008",
+    "AA 00 00000000 00000008",
+    "8A 00" + "00" * 8 + "00000008",
+]
 MODE_SENSE_HEADER = "1A 08 0A 00 04"
 
 
@@ -29,7 +34,9 @@ SWP_1 = "0A0A 00 10 08 00 0000 FFFF 0000"
 
 @pytest.mark.conformance("CDB-009", "SBC-009")
 @pytest.mark.parametrize(("flags", "durable"), [("00", False), ("08", True), ("10", False), ("18", True)])
-@pytest.mark.parametrize("cdb", ["2A {} 00000000 00 0008", "AA {} 00000000 00000008", "8A {}" + "00" * 8 + "00000008"])
+@pytest.mark.parametrize(
+    "cdb", ["2A {} 00000000 00 0008", "AA {} 00000000 00000008", "8A {}" + "00" * 8 + "00000008"]
+)
 def test_fua_makes_a_write_durable(path: Path, array: Array, cdb: str, flags: str, durable: bool) -> None:
     assert path.plan(cdb.format(flags)) == WriteBlocks(array.disk, 0, 4096, durable)
 
@@ -181,7 +188,9 @@ def test_other_power_conditions_are_refused(path: Path, condition: str) -> None:
 
 @pytest.mark.conformance("SBC-022")
 @pytest.mark.parametrize("prevent", range(4))
-def test_prevention_of_removal_is_accepted_and_changes_nothing(path: Path, array: Array, prevent: int) -> None:
+def test_prevention_of_removal_is_accepted_and_changes_nothing(
+    path: Path, array: Array, prevent: int
+) -> None:
     assert path.send(f"1E 00 00 00 {prevent:02X}") == Reply(GOOD)
     assert path.plan(STOP) == Flush(array.disk, 0, array.disk.blocks * 512, immediate=False)
 

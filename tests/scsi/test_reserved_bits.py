@@ -4,7 +4,7 @@ import pytest
 from scsi_initiator import Array, Path
 
 from mpxtarget.scsi.codes import PeripheralType
-from mpxtarget.scsi.command import Command, usage_map
+from mpxtarget.scsi.command import Command, CommandSet, usage_map
 from mpxtarget.scsi.commands import COMMAND_SETS, COMMANDS
 from mpxtarget.scsi.plan import Reply
 
@@ -67,12 +67,7 @@ OBSOLETE = {
 def bits(command: Command) -> list[tuple[int, int]]:
     """Every bit of the CDB but those of the operation code and the service action."""
     first = 5 if command.service_action is not None else 0
-    return [
-        (byte, bit)
-        for byte in range(1, command.length)
-        for bit in range(8)
-        if byte > 1 or bit >= first or command.service_action is None
-    ]
+    return [(byte, bit) for byte in range(1, command.length) for bit in range(8) if byte > 1 or bit >= first]
 
 
 def with_bit(command: Command, byte: int, bit: int) -> str:
@@ -99,7 +94,9 @@ def test_usage_maps_are_those_of_the_checklist() -> None:
     }
 
 
-@pytest.mark.conformance("MAP-001", "CDB-001", "CDB-007", "CDB-009", "SNS-004", "RSV-001", "INQ-006", "OPC-001")
+@pytest.mark.conformance(
+    "MAP-001", "CDB-001", "CDB-007", "CDB-009", "SNS-004", "RSV-001", "INQ-006", "OPC-001"
+)
 @pytest.mark.parametrize("command", DISK_COMMANDS, ids=lambda command: command.name)
 def test_bit_outside_the_map_is_refused_and_pointed_at(command: Command) -> None:
     path = Array().path()
@@ -123,7 +120,9 @@ def test_bit_inside_the_map_is_judged_by_its_meaning(command: Command) -> None:
 
 
 @pytest.mark.conformance("CDB-010")
-@pytest.mark.parametrize("command", [BY_NAME["READ(10)"], BY_NAME["WRITE(16)"]], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [BY_NAME["READ(10)"], BY_NAME["WRITE(16)"]], ids=lambda command: command.name
+)
 def test_group_number_and_obsolete_bits_change_nothing(path: Path, command: Command) -> None:
     plain = bytearray(16)
     plain[0] = command.opcode
@@ -135,8 +134,6 @@ def test_group_number_and_obsolete_bits_change_nothing(path: Path, command: Comm
 
 
 def test_table_refuses_an_operation_code_with_and_without_service_actions() -> None:
-    from mpxtarget.scsi.command import CommandSet
-
     def row(service_action: int | None) -> Command:
         return Command("X", 0xC0, "C0 1F 04", lambda call: Reply(0), service_action=service_action)
 

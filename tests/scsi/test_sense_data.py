@@ -19,7 +19,9 @@ SENSE = st.builds(
     asc=st.integers(0, 0xFFFF),
     information=st.none() | st.integers(0, 2**64 - 1),
     field=st.none()
-    | st.builds(FieldPointer, in_cdb=st.booleans(), byte=st.integers(0, 0xFFFF), bit=st.none() | st.integers(0, 7)),
+    | st.builds(
+        FieldPointer, in_cdb=st.booleans(), byte=st.integers(0, 0xFFFF), bit=st.none() | st.integers(0, 7)
+    ),
 )
 
 

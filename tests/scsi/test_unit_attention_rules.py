@@ -33,7 +33,11 @@ NO_WRITE_CACHE = bytes.fromhex("00000000 0812").ljust(24, b"\0")
 Event = Callable[[Array, Path], object]
 
 EVENTS: dict[str, tuple[Event, int, bool]] = {
-    "logical unit reset": (lambda array, path: task_management.lun_reset(path.nexus, 1 << 48), LU_RESET, True),
+    "logical unit reset": (
+        lambda array, path: task_management.lun_reset(path.nexus, 1 << 48),
+        LU_RESET,
+        True,
+    ),
     "target warm reset": (lambda array, path: task_management.target_reset(path.nexus), BUS_RESET, True),
     "mode select": (
         lambda array, path: path.send(SELECT_NO_WRITE_CACHE, data=NO_WRITE_CACHE),
@@ -42,7 +46,11 @@ EVENTS: dict[str, tuple[Event, int, bool]] = {
     ),
     "read-only": (lambda array, path: array.disk.set_read_only(True), MODE_CHANGED, True),
     "controller by itself": (lambda array, path: array.disk.manage(CONTROLLER_B), ACCESS_CHANGED, True),
-    "controller on demand": (lambda array, path: array.disk.manage(CONTROLLER_B, path.nexus), ACCESS_CHANGED, False),
+    "controller on demand": (
+        lambda array, path: array.disk.manage(CONTROLLER_B, path.nexus),
+        ACCESS_CHANGED,
+        False,
+    ),
     "standby": (
         lambda array, path: array.disk.limit_access(CONTROLLER_B, AccessState.STANDBY),
         ACCESS_CHANGED,

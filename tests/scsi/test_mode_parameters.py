@@ -1,0 +1,302 @@
+"""MODE SENSE and MODE SELECT."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scsi_initiator import CHECK_CONDITION, GOOD, MODE_CHANGED, Array, Path, make_disk, parse_sense
+
+from mpxtarget.scsi.logical_unit import ModeParameters
+from mpxtarget.scsi.plan import Reply, TakeData
+
+ALL = [0x01, 0x02, 0x03, 0x04, 0x08, 0x0A, 0x1A, 0x1C]
+LENGTHS = {0x01: 12, 0x02: 16, 0x03: 24, 0x04: 24, 0x08: 20, 0x0A: 12, 0x1A: 40, 0x1C: 12}
+CURRENT, CHANGEABLE, DEFAULT, SAVED = range(4)
+
+CONTROL = bytes.fromhex("0A0A 00 10 00 00 0000 FFFF 0000")
+CACHING = bytes.fromhex("0812 04").ljust(20, b"\0")
+HEADER_6, HEADER_10 = bytes(4), bytes(8)
+
+
+def sense_6(path: Path, page: int = 0x3F, control: int = CURRENT, dbd: int = 0x08) -> bytes:
+    """MODE SENSE(6) data, its length checked."""
+    data = path.read(f"1A {dbd:02X} {control << 6 | page:02X} 00 FF")
+    assert data[0] == len(data) - 1
+    return data
+
+
+def sense_10(path: Path, page: int = 0x3F, flags: int = 0x08) -> bytes:
+    """MODE SENSE(10) data, its length checked."""
+    data = path.read(f"5A {flags:02X} {page:02X} 00 00 00 00 0FFF")
+    assert int.from_bytes(data[:2], "big") == len(data) - 2
+    return data
+
+
+def pages(data: bytes) -> dict[int, bytes]:
+    """The pages after a header without block descriptors, by page code."""
+    found = {}
+    while data:
+        length = 2 + data[1]
+        found[data[0]] = data[:length]
+        data = data[length:]
+    return found
+
+
+def select(path: Path, data: bytes, opcode: int = 0x15, flags: int = 0x10) -> Reply:
+    """MODE SELECT(6) or (10)."""
+    length = f"{len(data):02X}" if opcode == 0x15 else f"000000{len(data):04X}"
+    return path.send(f"{opcode:02X} {flags:02X} 0000 {length}", data=data)
+
+
+@pytest.mark.conformance("MOD-002", "MOD-003", "MOD-006", "MOD-007")
+@pytest.mark.parametrize("control", [CURRENT, CHANGEABLE, DEFAULT])
+@pytest.mark.parametrize("subpage", ["00", "FF"])
+def test_all_pages_ascending(path: Path, control: int, subpage: str) -> None:
+    found = pages(path.read(f"1A 08 {control << 6 | 0x3F:02X} {subpage} FF")[4:])
+    assert list(found) == ALL
+    assert {code: len(page) for code, page in found.items()} == LENGTHS
+
+
+@pytest.mark.conformance("MOD-002", "MOD-006")
+@pytest.mark.parametrize("code", ALL)
+@pytest.mark.parametrize("subpage", ["00", "FF"])
+def test_one_page_is_the_one_among_all(path: Path, code: int, subpage: str) -> None:
+    everything = pages(sense_6(path)[4:])
+    assert path.read(f"1A 08 {code:02X} {subpage} FF")[4:] == everything[code]
+    assert sense_10(path, code)[8:] == everything[code]
+
+
+@pytest.mark.conformance("MOD-002", "MOD-007", "OPC-001")
+@pytest.mark.parametrize("code", sorted(set(range(0x3F)) - set(ALL)))
+def test_unknown_page_is_refused(path: Path, code: int) -> None:
+    sense = path.sense(f"1A 00 {code:02X} 00 FF")
+    assert sense.code == (5, 0x2400)
+    assert sense.pointer == ("CDB", 2, 5)
+
+
+@pytest.mark.conformance("MOD-002", "OPC-001")
+@pytest.mark.parametrize("cdb", ["1A 00 0A 01 FF", "1A 00 3F 01 FF", "5A 00 1C 02 000000 00FF"])
+def test_unknown_subpage_is_refused(path: Path, cdb: str) -> None:
+    sense = path.sense(cdb)
+    assert sense.code == (5, 0x2400)
+    assert sense.pointer == ("CDB", 3, None)
+
+
+@pytest.mark.conformance("MOD-001")
+@pytest.mark.parametrize("cdb", ["1A 08 FF 00 FF", "5A 08 C8 00 000000 00FF"])
+def test_there_are_no_saved_values(path: Path, cdb: str) -> None:
+    assert path.sense(cdb).code == (5, 0x3900)
+
+
+@pytest.mark.conformance("MOD-001", "MOD-006")
+def test_changeable_values_are_wce_d_sense_and_swp(path: Path) -> None:
+    found = pages(sense_6(path, control=CHANGEABLE)[4:])
+    ones = {
+        (code, byte, bit)
+        for code, page in found.items()
+        for byte in range(2, len(page))
+        for bit in range(8)
+        if page[byte] >> bit & 1
+    }
+    assert ones == {(0x08, 2, 2), (0x0A, 2, 2), (0x0A, 4, 3)}
+
+
+@pytest.mark.conformance("MOD-001")
+def test_default_values_stay_when_current_ones_change(path: Path) -> None:
+    before = sense_6(path, control=DEFAULT)
+    select(path, HEADER_6 + CACHING[:2] + b"\0" + CACHING[3:])
+    assert sense_6(path, control=DEFAULT) == before
+    assert pages(sense_6(path)[4:])[0x08][2] == 0x00
+    assert pages(before[4:])[0x08][2] == 0x04
+
+
+@pytest.mark.conformance("MOD-003", "CDB-002")
+@pytest.mark.parametrize("allocation_length", [0, 1, 4, 12, 192, 255])
+def test_truncation_leaves_the_mode_data_length_alone(path: Path, allocation_length: int) -> None:
+    whole = path.read("1A 00 3F 00 FF")
+    assert path.read(f"1A 00 3F 00 {allocation_length:02X}") == whole[:allocation_length]
+    assert whole[0] == len(whole) - 1
+
+
+@pytest.mark.conformance("MOD-003")
+def test_all_pages_fit_what_windows_asks_for(path: Path) -> None:
+    assert len(path.read("1A 00 3F 00 FF")) <= 192
+
+
+@pytest.mark.conformance("MOD-004")
+@pytest.mark.parametrize(("blocks", "told"), [(1 << 21, 1 << 21), (2**32 - 1, 2**32 - 1), (2**32, 2**32 - 1)])
+def test_short_block_descriptor(blocks: int, told: int) -> None:
+    path = Array({1: make_disk(blocks=blocks, block_size=4096)}).path()
+    expected = told.to_bytes(4, "big") + b"\0" + (4096).to_bytes(3, "big")
+    data = sense_6(path, 0x08, dbd=0)
+    assert data[3] == 8
+    assert data[4:12] == expected
+    data = sense_10(path, 0x08, flags=0)
+    assert data[4:8] == bytes.fromhex("00 00 0008")
+    assert data[8:16] == expected
+
+
+@pytest.mark.conformance("MOD-004")
+def test_long_block_descriptor() -> None:
+    path = Array({1: make_disk(blocks=2**33)}).path()
+    data = sense_10(path, 0x08, flags=0x10)
+    assert data[4:8] == bytes.fromhex("01 00 0010")
+    assert data[8:24] == (2**33).to_bytes(8, "big") + bytes(4) + (512).to_bytes(4, "big")
+
+
+@pytest.mark.conformance("MOD-004")
+def test_dbd_leaves_the_block_descriptor_out(path: Path) -> None:
+    assert sense_6(path, 0x08)[3] == 0
+    assert sense_10(path, 0x08, flags=0x18)[4:8] == bytes(4)
+
+
+@pytest.mark.conformance("MOD-005", "CDB-009")
+def test_device_specific_parameter(path: Path) -> None:
+    assert sense_6(path)[2] == 0x10
+    assert sense_10(path)[3] == 0x10
+    assert sense_6(Array({1: make_disk(read_only=True)}).path())[2] == 0x90
+
+
+@pytest.mark.conformance("MOD-006")
+def test_geometry_is_that_of_an_eva() -> None:
+    found = pages(sense_6(Array({1: make_disk(blocks=251658240, rotation_rate=10000)}).path())[4:])
+    assert found[0x03][10:14] == bytes.fromhex("0080 0200")
+    assert found[0x04][2:6] == (251658240 // 16384).to_bytes(3, "big") + b"\x80"
+    assert found[0x04][20:22] == (10000).to_bytes(2, "big")
+
+
+@pytest.mark.conformance("MOD-006", "SAM-004", "SAM-005", "UAT-002")
+def test_control_page_tells_what_this_target_does(path: Path) -> None:
+    # one task set, unrestricted reordering, fixed format sense data, QERR 0, TAS 0, UA_INTLCK_CTRL 0
+    assert pages(sense_6(path)[4:])[0x0A] == CONTROL
+
+
+@pytest.mark.conformance("MOD-008", "MOD-010", "LAY-001")
+@given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0x15, 0x55]))
+def test_selected_values_are_in_force_and_read_back(wce: bool, d_sense: bool, swp: bool, opcode: int) -> None:
+    array = Array()
+    path = array.path()
+    caching = bytes((8, 18, 4 * wce)) + bytes(17)
+    control = bytes((10, 10, 4 * d_sense, 0x10, 8 * swp)) + CONTROL[5:]
+    data = (HEADER_6 if opcode == 0x15 else HEADER_10) + caching + control
+    assert select(path, data, opcode).status == GOOD
+    assert array.disk.mode == ModeParameters(wce, d_sense, swp)
+    found = pages(sense_6(path)[4:])
+    assert found[0x08] == caching
+    assert found[0x0A] == control
+
+
+@pytest.mark.conformance("MOD-008")
+def test_what_mode_sense_gives_can_be_selected_as_it_is(path: Path, array: Array) -> None:
+    for dbd in (0x00, 0x08):
+        assert select(path, sense_6(path, dbd=dbd)).status == GOOD
+        assert select(path, sense_10(path, flags=dbd), 0x55).status == GOOD
+    assert select(path, sense_10(path, flags=0x10), 0x55).status == GOOD
+    assert array.disk.mode == ModeParameters()
+
+
+@pytest.mark.conformance("MOD-009", "UAT-006")
+def test_only_a_real_change_is_announced(path: Path, other: Path) -> None:
+    select(path, HEADER_6 + CACHING)
+    assert other.attentions() == []
+    select(path, HEADER_6 + CACHING[:2] + bytes(18))
+    assert other.attentions() == [MODE_CHANGED]
+    assert path.attentions() == []
+
+
+@pytest.mark.conformance("CDB-003", "MOD-008")
+@pytest.mark.parametrize("cdb", ["15 10", "15 00", "55 10", "55 00"])
+def test_empty_list_is_good(path: Path, cdb: str) -> None:
+    assert path.send(cdb) == Reply(GOOD)
+
+
+@pytest.mark.conformance("MOD-008", "OPC-001")
+@pytest.mark.parametrize(
+    ("cdb", "bit"), [("15 11 00 00 18", 0), ("15 00 00 00 18", 4), ("55 11 0000000000 0018", 0), ("55 01", 0)]
+)
+def test_saving_and_vendor_formats_are_refused(path: Path, cdb: str, bit: int) -> None:
+    sense = path.sense(cdb)
+    assert sense.code == (5, 0x2400)
+    assert sense.pointer == ("CDB", 1, bit)
+
+
+@pytest.mark.conformance("CDB-003", "MOD-008")
+@pytest.mark.parametrize("cdb", ["15 10 00 00 03", "55 10 0000000000 0007"])
+def test_list_shorter_than_its_header_is_refused_unseen(path: Path, cdb: str) -> None:
+    assert path.sense(cdb).code == (5, 0x1A00)
+
+
+@pytest.mark.conformance("MOD-008", "CDB-003")
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEADER_6 + CACHING[:1],
+        HEADER_6 + CACHING[:19],
+        HEADER_6 + CACHING + CONTROL[:5],
+        bytes.fromhex("00000008") + bytes(7),
+    ],
+)
+def test_truncated_page_is_refused(path: Path, data: bytes) -> None:
+    sense = parse_sense(select(path, data).sense)
+    assert sense.code == (5, 0x1A00)
+
+
+@pytest.mark.conformance("MOD-008", "SNS-004")
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        (bytes.fromhex("00 01 00 00"), (1, None)),
+        (bytes.fromhex("00 00 00 04") + bytes(4), (3, None)),
+        (bytes.fromhex("00 00 00 10") + bytes(16), (3, None)),
+        (bytes.fromhex("00 00 00 08 00000001 00 000200"), (4, None)),
+        (bytes.fromhex("00 00 00 08 00000000 00 000400"), (9, None)),
+        (HEADER_6 + bytes.fromhex("0902 0000"), (4, 5)),
+        (HEADER_6 + bytes.fromhex("480A") + CONTROL[2:], (4, 6)),
+        (HEADER_6 + bytes.fromhex("0810") + bytes(16), (5, None)),
+        (HEADER_6 + CACHING[:2] + b"\x05" + CACHING[3:], (6, 0)),
+        (HEADER_6 + CACHING + CONTROL[:3] + b"\x00" + CONTROL[4:], (27, 4)),
+    ],
+)
+def test_wrong_field_is_pointed_at(path: Path, data: bytes, pointer: tuple[int, int | None]) -> None:
+    sense = parse_sense(select(path, data).sense)
+    assert sense.code == (5, 0x2600)
+    assert sense.pointer == ("data", *pointer)
+
+
+@pytest.mark.conformance("MOD-008")
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        (bytes.fromhex("0000 01 00 00 00 0000"), (2, None)),
+        (bytes.fromhex("0000 00 00 01 00 0008") + bytes(8), (6, None)),
+        (bytes.fromhex("0000 00 00 01 00 0010") + bytes(16), (20, None)),
+    ],
+)
+def test_wrong_field_in_the_long_header_is_pointed_at(
+    path: Path, data: bytes, pointer: tuple[int, int | None]
+) -> None:
+    assert parse_sense(select(path, data, 0x55).sense).pointer == ("data", *pointer)
+
+
+@pytest.mark.conformance("MOD-008")
+def test_nothing_of_a_faulty_list_takes_effect(path: Path, other: Path, array: Array) -> None:
+    reply = select(path, HEADER_6 + CACHING[:2] + bytes(18) + b"\x3e\x00")
+    assert reply.status == CHECK_CONDITION
+    assert array.disk.mode == ModeParameters()
+    assert other.attentions() == []
+
+
+@pytest.mark.conformance("MOD-008")
+@given(st.binary(min_size=4, max_size=80), st.sampled_from([0x15, 0x55]))
+def test_no_parameter_list_does_harm(data: bytes, opcode: int) -> None:
+    path = Array().path()
+    length = f"{len(data):02X}" if opcode == 0x15 else f"000000{len(data):04X}"
+    plan = path.plan(f"{opcode:02X} 10 0000 {length}")
+    reply = plan.then(data) if isinstance(plan, TakeData) else plan
+    assert isinstance(reply, Reply)
+
+
+@pytest.mark.conformance("TMF-015", "MOD-010")
+def test_reset_brings_the_defaults_back(path: Path, array: Array) -> None:
+    select(path, HEADER_6 + CACHING[:2] + bytes(18))
+    array.disk.reset()
+    assert array.disk.mode == ModeParameters()
