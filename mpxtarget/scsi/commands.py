@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mpxtarget.scsi import block, inquiry, mode, primary, report, reserve
+from mpxtarget.scsi import block, inquiry, mode, persistent, primary, report, reserve
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import (
     ANY_STATE,
@@ -84,6 +84,13 @@ COMMANDS = (
     Command("RELEASE(10)", 0x57, "57 8*00 04", reserve.release),
     Command("MODE SENSE(10)", 0x5A, "5A 18 FF FF 00 00 00 FF FF 04", mode.mode_sense_10,
             direction=IN, access=STANDBY, reserved=READS),
+    Command("PERSISTENT RESERVE IN, READ KEYS", 0x5E, "5E 1F 5*00 FF FF 04", persistent.read_nothing,
+            service_action=0x00, direction=IN, access=STANDBY, reserved=Reserved.TESTS),
+    Command("PERSISTENT RESERVE IN, READ RESERVATION", 0x5E, "5E 1F 5*00 FF FF 04", persistent.read_nothing,
+            service_action=0x01, direction=IN, access=STANDBY, reserved=Reserved.TESTS),
+    Command("PERSISTENT RESERVE IN, REPORT CAPABILITIES", 0x5E, "5E 1F 5*00 FF FF 04",
+            persistent.report_capabilities, service_action=0x02, direction=IN, access=STANDBY,
+            reserved=Reserved.TESTS),
     Command("READ(16)", 0x88, "88 FC 8*FF 4*FF 1F 04", partial(block.read, block.CDB_16),
             direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV),
     Command("WRITE(16)", 0x8A, "8A F8 8*FF 4*FF 1F 04", partial(block.write, block.CDB_16),
