@@ -14,12 +14,13 @@ from login_initiator import (
     TARGET_USER,
     USER,
     Initiator,
+    OneTarget,
     answers,
     status,
 )
 
 from mpxtarget.iscsi.chap import chap_response
-from mpxtarget.iscsi.login import LoginReply, LoginState
+from mpxtarget.iscsi.login import Admission, LoginReply, LoginState
 from mpxtarget.pdu import format_hex, parse_binary
 
 
@@ -166,6 +167,7 @@ def test_chap_one_way(algorithm: str) -> None:
 
 @pytest.mark.conformance("CHP-001")
 @pytest.mark.conformance("CHP-004")
+@pytest.mark.conformance("KEY-033")
 def test_chap_both_ways() -> None:
     initiator = Initiator(chap=MUTUAL)
     reply = login(initiator, ("CHAP_I", "0x7F"), ("CHAP_C", "0bAAEC"), nsg=FULL_FEATURE)
@@ -284,6 +286,14 @@ def test_unknown_keys_are_not_understood_in_the_security_stage_either() -> None:
     reply = Initiator().send([*NAMES, ("X-com.example.a", "1"), ("AuthMethod", "None")], nsg=OPERATIONAL)
     assert answers(reply)["X-com.example.a"] == "NotUnderstood"
     assert answers(reply)["AuthMethod"] == "None"
+
+
+@pytest.mark.conformance("CHP-020")
+def test_discovery_has_terms_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    strict, free = Admission(1, "", ONE_WAY, False), Admission(1, "", None, True)
+    monkeypatch.setattr(OneTarget, "admit", lambda _self, _who, target: strict if target else free)
+    assert Initiator().send(DISCOVERY, csg=OPERATIONAL, nsg=FULL_FEATURE).state is LoginState.ESTABLISHED
+    assert status(Initiator().send(NAMES, csg=OPERATIONAL, nsg=FULL_FEATURE)) == 0x0201
 
 
 @pytest.mark.conformance("CHP-016")

@@ -55,6 +55,7 @@ def test_discovery_at_a_named_target_learns_its_portal_group() -> None:
 
 
 @pytest.mark.conformance("LGN-021")
+@pytest.mark.conformance("KEY-022")
 def test_a_session_is_normal_unless_it_says_otherwise() -> None:
     initiator = Initiator()
     initiator.send(NAMES, csg=SECURITY, nsg=OPERATIONAL)
@@ -89,6 +90,13 @@ def test_names_are_said_once_in_a_stage(again: tuple[str, str]) -> None:
     initiator = Initiator()
     initiator.send(pairs, csg=OPERATIONAL)
     assert status(initiator.send([again], csg=OPERATIONAL)) == 0x0200
+
+
+@pytest.mark.conformance("NEG-025")
+def test_a_second_name_is_an_error_of_the_text_not_another_target() -> None:
+    initiator = Initiator()
+    assert status(initiator.send([*NAMES, ("TargetName", "iqn.2001-04.com.example:other")])) == 0x0200
+    assert initiator.directory.asked == [(INITIATOR, TARGET)]
 
 
 @pytest.mark.conformance("NEG-025")

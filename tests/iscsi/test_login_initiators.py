@@ -233,6 +233,15 @@ def test_what_we_declared_may_be_called_irrelevant(key: str) -> None:
     assert reply.state is LoginState.ESTABLISHED
 
 
+@pytest.mark.conformance("NEG-020")
+def test_what_we_declared_is_answered_once() -> None:
+    initiator = Initiator()
+    initiator.send(names(WINDOWS), csg=OPERATIONAL)
+    answer = [("TargetPortalGroupTag", "Irrelevant")]
+    assert initiator.send(answer, csg=OPERATIONAL).response.status_class == 0
+    assert initiator.send(answer, csg=OPERATIONAL).response.status_class == 2
+
+
 @pytest.mark.conformance("NEG-022")
 @pytest.mark.parametrize("value", ["NotUnderstood", "Reject"])
 def test_what_we_declared_has_to_be_understood(value: str) -> None:

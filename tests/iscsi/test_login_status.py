@@ -77,6 +77,7 @@ def test_the_connection_can_refuse_what_is_no_login_request() -> None:
 
 
 @pytest.mark.conformance("LST-002")
+@pytest.mark.conformance("KEY-009")
 @pytest.mark.parametrize("code", [0x0101, 0x0102])
 def test_a_redirection_names_an_address_without_a_tag(code: int) -> None:
     addresses = ("192.0.2.1:3260", "[2001:db8::1]:3260")

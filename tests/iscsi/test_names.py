@@ -30,7 +30,9 @@ def test_a_name_has_223_bytes_at_most() -> None:
     name = "iqn.2001-04.com.example:" + "x" * (223 - 24)
     assert len(name) == 223
     assert normalize_name(name) == name
-    for long in (name + "x", "iqn.2001-04.com.example:" + "ü" * 100):
+    grows = "iqn.2001-04.com.example:" + "\u0149" * 99  # two bytes each, and three in normal form
+    assert len(grows.encode()) == 222
+    for long in (name + "x", "iqn.2001-04.com.example:" + "ü" * 100, grows):
         with pytest.raises(InvalidName, match="223"):
             normalize_name(long)
 

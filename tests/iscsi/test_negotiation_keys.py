@@ -30,6 +30,30 @@ def negotiate(key: str, value: str, *, limits: Limits = LIMITS) -> tuple[str | N
     return answer, getattr(negotiation.agree(), attribute) if attribute else None
 
 
+ITEMS = {
+    "HeaderDigest": "KEY-001",
+    "DataDigest": "KEY-002",
+    "MaxConnections": "KEY-003",
+    "InitialR2T": "KEY-011",
+    "ImmediateData": "KEY-012",
+    "MaxBurstLength": "KEY-014",
+    "FirstBurstLength": "KEY-015",
+    "DefaultTime2Wait": "KEY-016",
+    "DefaultTime2Retain": "KEY-017",
+    "MaxOutstandingR2T": "KEY-018",
+    "DataPDUInOrder": "KEY-019",
+    "DataSequenceInOrder": "KEY-020",
+    "ErrorRecoveryLevel": "KEY-021",
+    "TaskReporting": "KEY-023",
+    "iSCSIProtocolLevel": "KEY-024",
+}
+
+
+def case(key: str, *values: object) -> Any:
+    """A row of a table below, marked with the item of the checklist that the key has."""
+    return pytest.param(key, *values, marks=pytest.mark.conformance(ITEMS[key]))
+
+
 # key, ours, default, and (offer, result) at the ends of the range, around our value, and as hex
 NUMBERS = [
     ("MaxConnections", 2, 1, [(1, 1), (2, 2), (3, 2), (65535, 2)]),
@@ -41,7 +65,7 @@ NUMBERS = [
     ("ErrorRecoveryLevel", 0, 0, [(0, 0), (1, 0), (2, 0)]),
     ("iSCSIProtocolLevel", 1, 1, [(0, 0), (1, 1), (2, 1), (31, 1)]),
 ]
-NUMBER_CASES = [(key, offer, result) for key, _, _, cases in NUMBERS for offer, result in cases]
+NUMBER_CASES = [case(key, offer, result) for key, _, _, cases in NUMBERS for offer, result in cases]
 
 
 @pytest.mark.conformance("KEY-101")
@@ -99,7 +123,7 @@ BOOLEANS = [
 @pytest.mark.conformance("KEY-101")
 @pytest.mark.conformance("KEY-102")
 @pytest.mark.conformance("NEG-017")
-@pytest.mark.parametrize(("key", "ours", "offer", "result"), BOOLEANS)
+@pytest.mark.parametrize(("key", "ours", "offer", "result"), [case(*row) for row in BOOLEANS])
 def test_a_boolean_is_answered_with_the_result(key: str, ours: str, offer: str, result: str) -> None:
     own: dict[str, Any] = {KEYS[key].attribute: ours == "Yes"} if key[0] == "I" else {}
     limits = replace(LIMITS, **own)
@@ -147,7 +171,7 @@ LIST_LIMITS = {
 @pytest.mark.conformance("NEG-011")
 @pytest.mark.conformance("NEG-012")
 @pytest.mark.conformance("NEG-013")
-@pytest.mark.parametrize(("key", "ours", "offer", "answer", "value"), LISTS)
+@pytest.mark.parametrize(("key", "ours", "offer", "answer", "value"), [case(*row) for row in LISTS])
 def test_of_a_list_the_first_acceptable_value_counts(
     key: str, ours: tuple[str, ...], offer: str, answer: str | None, value: object
 ) -> None:
@@ -295,7 +319,7 @@ _NEGOTIATED_HERE = {key for key, *_ in NUMBERS} | {key for key, *_ in BOOLEANS} 
 
 @pytest.mark.conformance("KEY-101")
 def test_the_tables_of_this_test_cover_all_negotiated_keys() -> None:
-    assert {row.name for row in KEYS.values() if row.attribute} == _NEGOTIATED_HERE
+    assert {row.name for row in KEYS.values() if row.attribute} == _NEGOTIATED_HERE == set(ITEMS)
     irrelevant = {row.name for row in KEYS.values() if row.irrelevant is not Irrelevant.NEVER}
     assert len(irrelevant) == 10
     assert all(Irrelevant.IN_DISCOVERY in KEYS[name].irrelevant for name in irrelevant)
