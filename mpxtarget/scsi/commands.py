@@ -91,6 +91,8 @@ COMMANDS = (
     Command("PERSISTENT RESERVE IN, REPORT CAPABILITIES", 0x5E, "5E 1F 5*00 FF FF 04",
             persistent.report_capabilities, service_action=0x02, direction=IN, access=STANDBY,
             reserved=Reserved.TESTS),
+    Command("PERSISTENT RESERVE IN, READ FULL STATUS", 0x5E, "5E 1F 5*00 FF FF 04", persistent.read_nothing,
+            service_action=0x03, direction=IN, access=STANDBY, reserved=Reserved.TESTS),
     Command("READ(16)", 0x88, "88 FC 8*FF 4*FF 1F 04", partial(block.read, block.CDB_16),
             direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV),
     Command("WRITE(16)", 0x8A, "8A F8 8*FF 4*FF 1F 04", partial(block.write, block.CDB_16),

@@ -41,7 +41,7 @@ TPGS_NONE: Final = 0b00
 TPGS_IMPLICIT: Final = 0b01
 
 # SPC-4 table 150.  iSCSI without a version: some Windows releases refuse the newer values.
-_VERSIONS_SPC_3 = {"general": (0x0060, 0x0960, 0x0300), "disk": (0x0320,)}
+_VERSIONS_SPC_3 = {"general": (0x0060, 0x0960, 0x0300), "disk": (0x04C0,)}
 _VERSIONS_SPC_4 = {"general": (0x00A0, 0x0960, 0x0460), "disk": (0x04C0,)}
 
 STANDARD = Struct(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ALLOCATION_LENGTH = struct.Struct(">7xH")
 
-#: READ KEYS and READ RESERVATION begin alike; here nothing follows (SPC-4 6.15.2, 6.15.3).
+#: READ KEYS, READ RESERVATION and READ FULL STATUS begin alike; here nothing follows (SPC-4 6.15).
 NOTHING = Struct("generation" / Default(Int32ub, 0), "additional_length" / Const(0, Int32ub))
 
 CAPABILITIES = Struct(
@@ -31,7 +31,7 @@ CAPABILITIES = Struct(
 
 
 def read_nothing(call: Call) -> Plan:
-    """READ KEYS and READ RESERVATION: there are none."""
+    """READ KEYS, READ RESERVATION and READ FULL STATUS: there are none."""
     return data_in(NOTHING.build({}), *_ALLOCATION_LENGTH.unpack_from(call.cdb))
 
 
