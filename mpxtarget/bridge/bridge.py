@@ -138,25 +138,23 @@ class Bridge:
             )
         presented = None if target is None else self._target(target)
         record = self.array.record
+        target_user = record.target_user or record.name
         return AdmissionDecision(
             initiator=initiator,
             target=presented,
             portal_group_tag=PORTAL_GROUP_TAG,
             target_alias=record.name if presented is None else presented.alias,
-            chap=self.initiators.credentials(
-                initiator, record.target_user or record.name, record.target_secret
-            ),
+            chap=self.initiators.credentials(initiator, target_user, record.target_secret),
         )
 
     def send_targets(
         self, initiator: str, target: str | None, reached: tuple[str, int]
     ) -> list[tuple[str, list[str]]]:
-        """The targets an initiator may log in to, or the one it asks about: TargetName and its
-        TargetAddress values.
+        """What SendTargets answers: TargetName and TargetAddress values of all targets, or of the one named.
 
-        `reached` is the address and port of ours that it is connected to; they stand for a portal that
-        listens on every address. An initiator that may not log in, and a target that is not there, give an
-        empty answer.
+        `reached` is the address and port of ours that the initiator is connected to; they stand for a portal
+        that listens on every address. An initiator that may not log in, and a target that is not there, give
+        an empty answer.
         """
         try:
             self.admit(initiator, target)

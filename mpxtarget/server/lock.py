@@ -62,9 +62,8 @@ class FolderLock:
         if self._fd >= 0:
             # The file stays: to remove it would let two processes lock two different files of this name.
             os.ftruncate(self._fd, 0)
-            fcntl.flock(
-                self._fd, fcntl.LOCK_UN
-            )  # closing is not enough while a child is between fork and exec
+            # To close it is not enough while a child of ours is between fork and exec.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 

@@ -168,9 +168,7 @@ def name_template(template: str, serial: str) -> str:
             f"{template!r} has a placeholder that is not {{serial}}, {{nn}} or {{wwn}}", hint
         ) from None
     if first != normal:
-        raise Invalid(
-            f"{template!r} is not in the form in which iSCSI names are compared", "use small letters"
-        )
+        raise Invalid(f"{template!r} is not in the form in which names are compared", "use small letters")
     if first == second:
         raise Invalid(
             f"{template!r} gives every target the same name: {{nn}} or {{wwn}} has to be in it", hint

@@ -44,6 +44,22 @@ def test_an_initiator_with_a_secret_has_to_authenticate() -> None:
     assert made.admit(OTHER, None).allow_none
 
 
+@pytest.mark.conformance("CHP-019")
+def test_a_known_initiator_without_a_secret_need_not_authenticate() -> None:
+    made = bridge(target_user="eva", target_secret=TARGET_SECRET)
+    made.set_initiator(InitiatorRecord(INITIATOR))
+    decision = made.admit(INITIATOR, None)
+    assert decision.chap is None and decision.allow_none
+
+
+def test_a_discovery_session_makes_its_initiator_known_too() -> None:
+    seen: list[tuple[str, bool]] = []
+    made = Bridge(eva(), lambda name, new: seen.append((name, new)))
+    made.seen(INITIATOR)
+    made.seen(INITIATOR)
+    assert seen == [(INITIATOR, True), (INITIATOR, False)]
+
+
 @pytest.mark.conformance("CHP-015")
 @pytest.mark.parametrize(("user", "expected"), [("", INITIATOR), ("alice", "alice")])
 def test_the_chap_name_belongs_to_the_initiator(user: str, expected: str) -> None:

@@ -33,6 +33,13 @@ def test_a_lock_can_be_released_twice(tmp_path: Path) -> None:
         pass
 
 
+def test_the_last_words_of_a_killed_holder_are_forgotten(tmp_path: Path) -> None:
+    (tmp_path / lock.LOCK_NAME).write_text("4194304 a verb with a very long name\n")
+    assert holder(tmp_path) is None
+    with FolderLock(tmp_path):
+        assert holder(tmp_path) == (os.getpid(), "serve")
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     program = """
 import os, sys, time
