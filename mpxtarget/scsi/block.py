@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from construct import BitsInteger, BitStruct, Default, Flag, Int32ub, Int64ub, Nibble, Padding, Struct
@@ -184,17 +184,13 @@ def read_capacity_16(call: Call) -> Plan:
     _, lba, allocation_length = _unpack_16(call.cdb)
     if lba and not call.cdb[14] & 0x01:
         raise invalid_field_in_cdb(2)
-    disk = call.disk
-    data = READ_CAPACITY_16.build(
-        {
-            "last_lba": disk.blocks - 1,
-            "block_length": disk.block_size,
-            "protection": {},
-            "exponents": {},
-            "provisioning": {},
-        }
-    )
-    return data_in(data, allocation_length)
+    return data_in(_capacity_16(call.disk.blocks, call.disk.block_size), allocation_length)
+
+
+@lru_cache(maxsize=256)
+def _capacity_16(blocks: int, block_size: int) -> bytes:
+    capacity = {"last_lba": blocks - 1, "block_length": block_size}
+    return bytes(READ_CAPACITY_16.build(capacity | {"protection": {}, "exponents": {}, "provisioning": {}}))
 
 
 _START = 0x01

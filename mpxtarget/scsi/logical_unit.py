@@ -72,7 +72,7 @@ class ScsiDevice:
         if len({port.relative_id for port in ports}) != len(ports):
             raise ValueError("relative target port identifiers have to be different")
         self.name = name
-        self.ports = list(ports)
+        self.ports = tuple(sorted(ports, key=lambda port: port.relative_id))
         self._lost: dict[tuple[str, int], None] = {}
         self._absent_lun_0 = Absent(identity, qualifier=0b001)
         self._absent = Absent(identity, qualifier=0b011)
@@ -81,7 +81,7 @@ class ScsiDevice:
     def groups(self) -> dict[int, list[TargetPort]]:
         """Target port groups, ascending, each with its ports by relative identifier."""
         groups: dict[int, list[TargetPort]] = {}
-        for port in sorted(self.ports, key=lambda port: (port.group_id, port.relative_id)):
+        for port in sorted(self.ports, key=lambda port: port.group_id):
             groups.setdefault(port.group_id, []).append(port)
         return groups
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from construct import (
     Array,
@@ -30,7 +31,7 @@ from construct import (
 )
 
 from mpxtarget.scsi import lun as lun_format
-from mpxtarget.scsi.command import Command
+from mpxtarget.scsi.command import Command, CommandSet
 from mpxtarget.scsi.plan import Plan, data_in
 from mpxtarget.scsi.sense import invalid_field_in_cdb
 
@@ -107,20 +108,42 @@ def report_target_port_groups(call: Call) -> Plan:
     if header > _EXTENDED_HEADER:
         raise invalid_field_in_cdb(1, 7)
     disk = call.disk
-    groups = [
-        {
-            "first": {"pref": group_id == disk.preferred_group, "state": disk.access_state(group_id)},
-            "supported": {},
-            "group": group_id,
-            "status_code": disk.access_status,
-            "ports": [{"relative_id": port.relative_id} for port in ports],
-        }
+    groups = tuple(
+        _Group(
+            group_id,
+            group_id == disk.preferred_group,
+            disk.access_state(group_id),
+            disk.access_status,
+            tuple(port.relative_id for port in ports),
+        )
         for group_id, ports in call.nexus.device.groups.items()
-    ]
-    data = TARGET_PORT_GROUPS.build(
-        {"extension": {"format": {}}, "groups": groups}, extended=header == _EXTENDED_HEADER
     )
+    data = _target_port_groups(groups, header == _EXTENDED_HEADER)
     return data_in(data, *_ALLOCATION_LENGTH.unpack_from(call.cdb))
+
+
+class _Group(NamedTuple):
+    group_id: int
+    preferred: bool
+    state: int
+    status_code: int
+    ports: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def _target_port_groups(groups: tuple[_Group, ...], extended: bool) -> bytes:
+    descriptors = [
+        {
+            "first": {"pref": group.preferred, "state": group.state},
+            "supported": {},
+            "group": group.group_id,
+            "status_code": group.status_code,
+            "ports": [{"relative_id": relative_id} for relative_id in group.ports],
+        }
+        for group in groups
+    ]
+    data = {"extension": {"format": {}}, "groups": descriptors}
+    return bytes(TARGET_PORT_GROUPS.build(data, extended=extended))
 
 
 _RCTD = 0x80
@@ -161,7 +184,7 @@ def report_supported_operation_codes(call: Call) -> Plan:
     timeouts = bool(cdb[2] & _RCTD)
     option = cdb[2] & 0x07
     if option == _ALL:
-        data = _all_commands(call, timeouts)
+        data = _all_commands(call.commands, timeouts)
     elif option <= _ONE_WITH_ANY:
         data = _one_command(_look_up(call, option), timeouts)
     else:
@@ -169,7 +192,8 @@ def report_supported_operation_codes(call: Call) -> Plan:
     return data_in(data, *_ALLOCATION_LENGTH.unpack_from(cdb))
 
 
-def _all_commands(call: Call, timeouts: bool) -> bytes:
+@lru_cache(maxsize=4)
+def _all_commands(commands: CommandSet, timeouts: bool) -> bytes:
     return bytes(
         ALL_COMMANDS.build(
             [
@@ -180,7 +204,7 @@ def _all_commands(call: Call, timeouts: bool) -> bytes:
                     "cdb_length": command.length,
                     "timeouts": {},
                 }
-                for command in call.commands
+                for command in commands
             ]
         )
     )
@@ -200,6 +224,7 @@ def _look_up(call: Call, option: int) -> Command | None:
     return entry.get(service_action)
 
 
+@lru_cache(maxsize=128)
 def _one_command(command: Command | None, timeouts: bool) -> bytes:
     usage = b""
     if command is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from construct import (
     BitsInteger,
@@ -62,6 +62,17 @@ DESIGNATOR = Struct(
 )
 
 DESIGNATORS = GreedyRange(DESIGNATOR)
+
+SCSI_PORTS = GreedyRange(
+    Struct(
+        Padding(2),
+        "relative_id" / Int16ub,
+        Padding(2),
+        "initiator_transport_id" / Const(0, Int16ub),
+        Padding(2),
+        "designators" / Prefixed(Int16ub, DESIGNATORS),
+    )
+)
 
 NUMBER_DESIGNATOR = Struct(Padding(2), "number" / Int16ub)
 
@@ -142,26 +153,42 @@ def _unit_serial_number(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -
 
 def _device_identification(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
     identity = lu.identity
-    designators = []
-
-    def add(association: int, kind: int, code_set: int, value: bytes) -> None:
-        of_a_port = association != _LOGICAL_UNIT
-        head = {"association": association, "type": kind, "code_set": code_set, "piv": of_a_port}
-        designators.append({"head": head | {"protocol": _ISCSI if of_a_port else 0}, "value": value})
-
     if identity.naa is None:
         text = f"{identity.vendor:<8}{identity.product:<16}{identity.serial}"
-        add(_LOGICAL_UNIT, _T10, _ASCII, text.encode())
+        designators = [_designator(_LOGICAL_UNIT, _T10, _ASCII, text.encode())]
     else:
-        add(_LOGICAL_UNIT, _NAA, _BINARY, identity.naa)
-        add(_LOGICAL_UNIT, _SCSI_NAME, _UTF_8, scsi_name("naa." + identity.naa.hex().upper()))
-    add(_TARGET_PORT, _RELATIVE_TARGET_PORT, _BINARY, NUMBER_DESIGNATOR.build({"number": port.relative_id}))
+        name = scsi_name("naa." + identity.naa.hex().upper())
+        designators = [
+            _designator(_LOGICAL_UNIT, _NAA, _BINARY, identity.naa),
+            _designator(_LOGICAL_UNIT, _SCSI_NAME, _UTF_8, name),
+        ]
+    designators.append(_designator(_TARGET_PORT, _RELATIVE_TARGET_PORT, _BINARY, _number(port.relative_id)))
     if lu.peripheral_type == PeripheralType.DISK:
         # the console LU has no asymmetric access, so it belongs to no target port group
-        add(_TARGET_PORT, _TARGET_PORT_GROUP, _BINARY, NUMBER_DESIGNATOR.build({"number": port.group_id}))
-    add(_TARGET_PORT, _SCSI_NAME, _UTF_8, scsi_name(f"{port.name},t,0x{port.portal_group_tag:04X}"))
-    add(_TARGET_DEVICE, _SCSI_NAME, _UTF_8, scsi_name(device.name))
+        designators.append(_designator(_TARGET_PORT, _TARGET_PORT_GROUP, _BINARY, _number(port.group_id)))
+    designators.append(_port_name(port))
+    designators.append(_designator(_TARGET_DEVICE, _SCSI_NAME, _UTF_8, scsi_name(device.name)))
     return bytes(DESIGNATORS.build(designators))
+
+
+def _designator(association: int, kind: int, code_set: int, value: bytes) -> dict[str, Any]:
+    of_a_port = association != _LOGICAL_UNIT
+    head = {"association": association, "type": kind, "code_set": code_set, "piv": of_a_port}
+    return {"head": head | {"protocol": _ISCSI if of_a_port else 0}, "value": value}
+
+
+def _number(number: int) -> bytes:
+    return bytes(NUMBER_DESIGNATOR.build({"number": number}))
+
+
+def _port_name(port: TargetPort) -> dict[str, Any]:
+    name = scsi_name(f"{port.name},t,0x{port.portal_group_tag:04X}")
+    return _designator(_TARGET_PORT, _SCSI_NAME, _UTF_8, name)
+
+
+def _scsi_ports(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    ports = [{"relative_id": each.relative_id, "designators": [_port_name(each)]} for each in device.ports]
+    return bytes(SCSI_PORTS.build(ports))
 
 
 def _block_limits(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
@@ -185,6 +212,7 @@ PAGES = (
     VpdPage(0x00, DISK_AND_CONSOLE, _supported_pages),
     VpdPage(0x80, DISK_AND_CONSOLE, _unit_serial_number),
     VpdPage(0x83, DISK_AND_CONSOLE, _device_identification),
+    VpdPage(0x88, DISK_AND_CONSOLE, _scsi_ports),
     VpdPage(0xB0, DISK, _block_limits),
     VpdPage(0xB1, DISK, _block_device_characteristics),
     VpdPage(0xB2, DISK, _logical_block_provisioning),

@@ -59,7 +59,7 @@ def test_standard_inquiry_of_the_console(path: Path) -> None:
 @pytest.mark.conformance("VPD-017", "VPD-001")
 def test_supported_pages(path: Path) -> None:
     lines = [line.strip() for line in vpd(path, 0x00).splitlines()[1:]]
-    assert [line[line.index("[") + 1 : -1] for line in lines] == ["sv", "sn", "di", "bl", "bdc", "lbpv"]
+    assert [line[line.index("[") + 1 : -1] for line in lines] == ["sv", "sn", "di", "sp", "bl", "bdc", "lbpv"]
 
 
 @pytest.mark.conformance("VPD-017", "VPD-003")
@@ -84,6 +84,17 @@ def test_device_identification_of_the_console(path: Path) -> None:
     text = vpd(path, 0x83, lun=0)
     assert "vendor id: HP" in text
     assert "vendor specific: HSV300          P65E2A8GAHZ0AB" in text
+
+
+@pytest.mark.conformance("VPD-017", "VPD-011")
+def test_scsi_ports(path: Path) -> None:
+    page = path.read("12 01 88 02 00")
+    lines = [line.strip() for line in judge("sg_vpd", "--inhex=-", "-p", "0x88", data=page).splitlines()]
+    assert [line for line in lines if line.startswith("Relative port")] == [
+        f"Relative port={number}" for number in (1, 2, 3, 4)
+    ]
+    for port in PORTS:
+        assert f"{port.name},t,0x0001" in lines
 
 
 @pytest.mark.conformance("VPD-017", "VPD-013")

@@ -90,9 +90,7 @@ def test_both_controllers_serve_the_same_blocks(path: Path, other: Path) -> None
 
 
 @pytest.mark.conformance("CDB-001", "MSC-006")
-@pytest.mark.parametrize(
-    "opcode", ["04", "07", "41", "42", "5E", "5F", "7F", "83", "89", "8B", "93", "9C", "A4"]
-)
+@pytest.mark.parametrize("opcode", ["04", "07", "41", "42", "5F", "7F", "83", "89", "8B", "93", "9C", "A4"])
 def test_commands_not_offered_do_not_exist(path: Path, opcode: str) -> None:
     sense = path.sense(opcode)
     assert sense.code == (5, 0x2000)

@@ -39,6 +39,9 @@ RESERVATION_CLASSES = {
     "56": A,
     "57": A,
     "5A": R,
+    "5E 00": A,
+    "5E 01": A,
+    "5E 02": A,
     "88": R,
     "8A": W,
     "8F": R,
@@ -163,7 +166,9 @@ def test_reservation_classes_are_those_of_the_checklist() -> None:
         assert not isinstance(row, Exception)
         found[text] = row.reserved_class(cdb).value[:5]
     assert found == RESERVATION_CLASSES
-    assert len({text[:5] if text[:2] in ("9E", "A3") else text[:2] for text in found}) == len(list(DISK))
+    assert len({text[:5] if text[:2] in ("5E", "9E", "A3") else text[:2] for text in found}) == len(
+        list(DISK)
+    )
     assert {len(each.value) for each in Reserved} == {6}
 
 
@@ -181,6 +186,9 @@ TRANSFERS = {
     "VERIFY(10)": "2F 02 00000000 00 0001",
     "MODE SELECT(10)": "55 10 0000000000 0010",
     "MODE SENSE(10)": "5A 00 3F 00 000000 00FF",
+    "PERSISTENT RESERVE IN, READ KEYS": "5E 00 0000000000 0100",
+    "PERSISTENT RESERVE IN, READ RESERVATION": "5E 01 0000000000 0100",
+    "PERSISTENT RESERVE IN, REPORT CAPABILITIES": "5E 02 0000000000 0100",
     "READ(16)": "88 00 0000000000000000 00000001",
     "WRITE(16)": "8A 00 0000000000000000 00000001",
     "VERIFY(16)": "8F 02 0000000000000000 00000001",

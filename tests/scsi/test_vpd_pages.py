@@ -32,7 +32,12 @@ class Designator:
 
 def designators(path: Path, lun: int = DISK_LUN) -> list[Designator]:
     """Page 83h, taken apart by hand."""
-    data, found = page(path, 0x83, lun), []
+    return parse_designators(page(path, 0x83, lun))
+
+
+def parse_designators(data: bytes) -> list[Designator]:
+    """A list of designation descriptors, taken apart by hand."""
+    found = []
     while data:
         protocol = data[0] >> 4 if data[1] & 0x80 else None
         length = data[3]
@@ -44,7 +49,8 @@ def designators(path: Path, lun: int = DISK_LUN) -> list[Designator]:
 
 @pytest.mark.conformance("VPD-001", "VPD-002")
 @pytest.mark.parametrize(
-    ("lun", "codes"), [(DISK_LUN, [0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2]), (CONSOLE_LUN, [0x00, 0x80, 0x83])]
+    ("lun", "codes"),
+    [(DISK_LUN, [0x00, 0x80, 0x83, 0x88, 0xB0, 0xB1, 0xB2]), (CONSOLE_LUN, [0x00, 0x80, 0x83, 0x88])],
 )
 def test_listed_pages_are_readable_and_no_others(path: Path, lun: int, codes: list[int]) -> None:
     assert list(page(path, 0x00, lun)) == codes
@@ -67,7 +73,7 @@ def test_truncation_leaves_the_page_length_alone(path: Path, code: int, allocati
 
 @pytest.mark.conformance("VPD-001")
 def test_every_page_fits_255_bytes(path: Path) -> None:
-    for code in page(path, 0x00):
+    for code in set(page(path, 0x00)) - {0x88}:
         assert len(page(path, code)) + 4 <= 255
 
 
@@ -135,6 +141,26 @@ def test_pages_of_two_ports_are_not_mixed_up(array: Array) -> None:
     before = page(first, 0x83)
     assert page(second, 0x83) != before
     assert page(first, 0x83) == before
+
+
+@pytest.mark.conformance("VPD-011", "ALU-002")
+@pytest.mark.parametrize("lun", [DISK_LUN, CONSOLE_LUN])
+def test_all_ports_are_listed_under_the_names_they_give_themselves(array: Array, lun: int) -> None:
+    named = {}
+    for index in range(4):
+        own = [each for each in designators(array.path(port=index)) if each.association == PORT]
+        numbers = {each.type: each.value for each in own}
+        named[int.from_bytes(numbers[RELATIVE_PORT], "big")] = numbers[SCSI_NAME]
+    data, found = page(array.path(port=2), 0x88, lun), {}
+    while data:
+        assert data[0:2] + data[4:10] == bytes(8)
+        length = int.from_bytes(data[10:12], "big")
+        (name,) = parse_designators(data[12 : 12 + length])
+        assert (name.protocol, name.association, name.type) == (5, PORT, SCSI_NAME)
+        found[int.from_bytes(data[2:4], "big")] = name.value
+        data = data[12 + length :]
+    assert found == named
+    assert list(found) == sorted(found)
 
 
 @pytest.mark.conformance("VPD-013", "XCP-001", "MSC-006")
