@@ -245,8 +245,12 @@ class Connection:
                 self.around.limits,
                 lambda outcome: self._establish(outcome, now),
                 self.around.entropy,
+                may_join=self._may_join,
             )
         reply = self.login.receive(LoginRequest.parse(header), bytes(data))
+        if reply.state is LoginState.ESTABLISHED and self.session is not None:
+            reply.response.exp_cmd_sn = self.session.exp_cmd_sn  # a reinstated connection finds them moved on
+            reply.response.max_cmd_sn = self.session.max_cmd_sn
         self.send(reply.response, reply.data)
         if reply.state is LoginState.FAILED:
             self.finish(f"login refused: {reply.reason}")
@@ -257,6 +261,9 @@ class Connection:
         self.session = self.around.sessions.establish(outcome, self, now)
         self.cid = outcome.cid
         return self.session.tsih
+
+    def _may_join(self, outcome: LoginOutcome) -> None:
+        self.around.sessions.joinable(outcome, self.portal)
 
     def _enter_full_feature(self) -> None:
         assert self.login is not None and self.session is not None

@@ -132,16 +132,11 @@ class Sessions:
 
     def establish(self, outcome: LoginOutcome, connection: Connection, now: float) -> Session:
         """The session that a successful login is for (RFC 7143 6.3.1). Raises LoginRejected."""
-        portal = connection.portal
-        key = (
-            outcome.initiator,
-            outcome.isid,
-            outcome.target or "",
-            str(outcome.portal_group_tag) if outcome.target else portal,
-        )
-        old = self._by_key.get(key)
         if outcome.tsih:
-            return self._join(outcome, connection, old)
+            return self._join(outcome, connection)
+        portal = connection.portal
+        key = _key(outcome, portal)
+        old = self._by_key.get(key)
         if old is not None:
             self.close(old, "the initiator logged in again with the same ISID")
         if len(self._by_tsih) >= self.limit:
@@ -153,18 +148,24 @@ class Sessions:
         self._by_key[key] = self._by_tsih[session.tsih] = session
         return session
 
-    def _join(self, outcome: LoginOutcome, connection: Connection, old: Session | None) -> Session:
-        """A login that names a session: one connection a session, so only its own may come back."""
-        if old is None or old.tsih != outcome.tsih:
+    def joinable(self, outcome: LoginOutcome, portal: str) -> Session:
+        """The live session that a login with a TSIH names. Raises LoginRejected (RFC 7143 6.3.1).
+
+        One connection a session, so only its own may come back.
+        """
+        session = self._by_key.get(_key(outcome, portal))
+        if session is None or session.tsih != outcome.tsih:
             raise LoginRejected(LoginStatus.SESSION_DOES_NOT_EXIST, f"no session with TSIH {outcome.tsih}")
-        previous = old.connections.get(outcome.cid)
-        if previous is None:
+        if outcome.cid not in session.connections:
             raise LoginRejected(LoginStatus.TOO_MANY_CONNECTIONS, "one connection a session")
-        # Connection reinstatement, RFC 7143 6.3.4: the tasks of the old connection end without a word.
-        del old.connections[outcome.cid]
-        previous.drop("the initiator reinstated this connection")
-        old.connections[outcome.cid] = connection
-        return old
+        return session
+
+    def _join(self, outcome: LoginOutcome, connection: Connection) -> Session:
+        """Connection reinstatement, RFC 7143 6.3.4: the tasks of the old connection end without a word."""
+        session = self.joinable(outcome, connection.portal)
+        session.connections[outcome.cid].drop("the initiator reinstated this connection")
+        session.connections[outcome.cid] = connection
+        return session
 
     def _free_tsih(self) -> int:
         while self._next_tsih in self._by_tsih or self._next_tsih == 0:
@@ -187,3 +188,9 @@ class Sessions:
         if session.nexus is not None:
             self.detach(session)
             session.nexus = None
+
+
+def _key(outcome: LoginOutcome, portal: str) -> SessionKey:
+    """What tells sessions apart: a discovery session without a target belongs to its portal (7.4.2.1)."""
+    where = str(outcome.portal_group_tag) if outcome.target else portal
+    return outcome.initiator, outcome.isid, outcome.target or "", where

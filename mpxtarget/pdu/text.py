@@ -107,6 +107,6 @@ def format_hex(value: bytes) -> str:
 def _key_name(name: str) -> str:
     if len(name) > MAX_KEY_LENGTH:
         raise TextError(f"a key name longer than {MAX_KEY_LENGTH} characters")
-    if not _KEY.fullmatch(name) or not name[0].isupper():
-        raise TextError("a key name that does not begin with a capital letter or has illegal characters")
+    if not _KEY.fullmatch(name) or not name[0].isalpha():  # a small letter too: iSCSIProtocolLevel
+        raise TextError("a key name that does not begin with a letter or has illegal characters")
     return name
