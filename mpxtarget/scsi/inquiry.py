@@ -24,7 +24,7 @@ from construct import (
 )
 
 from mpxtarget.scsi import vpd
-from mpxtarget.scsi.logical_unit import VERSION_SPC_4, Disk
+from mpxtarget.scsi.logical_unit import VERSION_SPC_3, VERSION_SPC_4, Disk
 from mpxtarget.scsi.plan import Plan, data_in
 from mpxtarget.scsi.sense import invalid_field_in_cdb
 
@@ -41,8 +41,9 @@ TPGS_NONE: Final = 0b00
 TPGS_IMPLICIT: Final = 0b01
 
 # SPC-4 table 150.  iSCSI without a version: some Windows releases refuse the newer values.
-_VERSIONS_SPC_3 = {"general": (0x0060, 0x0960, 0x0300), "disk": (0x04C0,)}
-_VERSIONS_SPC_4 = {"general": (0x00A0, 0x0960, 0x0460), "disk": (0x04C0,)}
+# Disks follow SBC-3 in any case: it gives VPD page B0h the length it has here.
+_VERSIONS = {VERSION_SPC_3: (0x0060, 0x0960, 0x0300), VERSION_SPC_4: (0x00A0, 0x0960, 0x0460)}
+_SBC_3 = 0x04C0
 
 STANDARD = Struct(
     "peripheral" / BitStruct("qualifier" / BitsInteger(3), "type" / BitsInteger(5)),
@@ -95,8 +96,7 @@ def _standard_data(lu: LogicalUnit) -> bytes:
     if data is None:
         identity = lu.identity
         is_disk = isinstance(lu, Disk)
-        versions = _VERSIONS_SPC_4 if identity.version == VERSION_SPC_4 else _VERSIONS_SPC_3
-        descriptors = versions["general"] + (versions["disk"] if is_disk else ())
+        descriptors = _VERSIONS[identity.version] + ((_SBC_3,) if is_disk else ())
         data = lu.cached_pages[key] = bytes(
             STANDARD.build(
                 {

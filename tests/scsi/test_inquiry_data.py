@@ -41,7 +41,7 @@ def test_console_has_the_names_of_the_disks(path: Path) -> None:
 
 @pytest.mark.conformance("INQ-003", "INQ-005")
 @pytest.mark.parametrize(
-    ("version", "general", "disk"), [(5, "0060 0960 0300", "0320"), (6, "00A0 0960 0460", "04C0")]
+    ("version", "general", "disk"), [(5, "0060 0960 0300", "04C0"), (6, "00A0 0960 0460", "04C0")]
 )
 def test_version_descriptors_follow_the_version(version: int, general: str, disk: str) -> None:
     array = Array(

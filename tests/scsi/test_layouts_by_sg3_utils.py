@@ -44,7 +44,7 @@ def test_standard_inquiry_of_a_disk(path: Path) -> None:
         "SAM-3 (no version claimed)",
         "iSCSI (no version claimed)",
         "SPC-3 (no version claimed)",
-        "SBC-2 (no version claimed)",
+        "SBC-3 (no version claimed)",
     ):
         assert expected in text
 

@@ -42,6 +42,7 @@ RESERVATION_CLASSES = {
     "5E 00": A,
     "5E 01": A,
     "5E 02": A,
+    "5E 03": A,
     "88": R,
     "8A": W,
     "8F": R,
@@ -166,9 +167,8 @@ def test_reservation_classes_are_those_of_the_checklist() -> None:
         assert not isinstance(row, Exception)
         found[text] = row.reserved_class(cdb).value[:5]
     assert found == RESERVATION_CLASSES
-    assert len({text[:5] if text[:2] in ("5E", "9E", "A3") else text[:2] for text in found}) == len(
-        list(DISK)
-    )
+    rows = {text[:5] if text[:2] in ("5E", "9E", "A3") else text[:2] for text in found}
+    assert len(rows) == len(list(DISK))
     assert {len(each.value) for each in Reserved} == {6}
 
 
@@ -189,6 +189,7 @@ TRANSFERS = {
     "PERSISTENT RESERVE IN, READ KEYS": "5E 00 0000000000 0100",
     "PERSISTENT RESERVE IN, READ RESERVATION": "5E 01 0000000000 0100",
     "PERSISTENT RESERVE IN, REPORT CAPABILITIES": "5E 02 0000000000 0100",
+    "PERSISTENT RESERVE IN, READ FULL STATUS": "5E 03 0000000000 0100",
     "READ(16)": "88 00 0000000000000000 00000001",
     "WRITE(16)": "8A 00 0000000000000000 00000001",
     "VERIFY(16)": "8F 02 0000000000000000 00000001",
