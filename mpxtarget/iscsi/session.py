@@ -117,7 +117,7 @@ class Sessions:
         self._by_tsih: dict[int, Session] = {}
         self._next_tsih = 1
         self.limit = limit
-        self.attach = attach  # makes the I_T nexus of a normal session; may raise LoginRejected
+        self.attach = attach  # the I_T nexus of a session, None for discovery; may raise LoginRejected
         self.detach = detach  # I_T nexus loss
 
     def __len__(self) -> int:
@@ -142,8 +142,7 @@ class Sessions:
         if len(self._by_tsih) >= self.limit:
             raise LoginRejected(LoginStatus.OUT_OF_RESOURCES, f"{self.limit} sessions are open already")
         session = Session(outcome, self._free_tsih(), portal, key, now)
-        if not outcome.discovery:
-            session.nexus = self.attach(session)
+        session.nexus = self.attach(session)
         session.connections[outcome.cid] = connection
         self._by_key[key] = self._by_tsih[session.tsih] = session
         return session

@@ -24,6 +24,7 @@ from mpxtarget.bridge.portals import format_address
 from mpxtarget.iscsi.connection import Connection, Phase, Surroundings
 from mpxtarget.iscsi.errors import LoginRejected
 from mpxtarget.iscsi.login import Admission, ChapPolicy
+from mpxtarget.iscsi.names import InvalidName, normalize_name
 from mpxtarget.iscsi.negotiation import Limits
 from mpxtarget.iscsi.output import ArenaPool
 from mpxtarget.iscsi.session import Session, Sessions
@@ -98,15 +99,23 @@ class BridgeNode:
     def send_targets(self, connection: Connection, target: str | None) -> list[tuple[str, list[str]]]:
         """The targets that the initiator of a connection may see."""
         assert connection.session is not None
-        return self._bridge.send_targets(connection.session.initiator, target, connection.local)
-
-    def attach(self, session: Session) -> ITNexus:
-        """The I_T nexus of a new session."""
-        assert session.target is not None
         try:
+            wanted = None if target is None else normalize_name(target)
+        except InvalidName:
+            return []
+        return self._bridge.send_targets(connection.session.initiator, wanted, connection.local)
+
+    def attach(self, session: Session) -> ITNexus | None:
+        """The I_T nexus of a new session; there is none in a discovery session."""
+        try:
+            if session.discovery or session.target is None:
+                self._bridge.seen(session.initiator)
+                return None
             return self._bridge.attach(session.initiator, session.isid, session.target)
         except NoSuchTarget as error:
             raise LoginRejected(LoginStatus.TARGET_REMOVED, str(error)) from error
+        except TargetOffline as error:
+            raise LoginRejected(LoginStatus.SERVICE_UNAVAILABLE, str(error)) from error
 
     def detach(self, session: Session) -> None:
         """The session has ended: I_T nexus loss."""
