@@ -136,10 +136,6 @@ class LoginExchange:
 
     def receive(self, response: LoginResponse, data: bytes) -> tuple[LoginRequest, bytes] | Refusal | None:
         """The next request, a refusal, or None when the login is done. Raises TargetMistake."""
-        self._exchanges += 1
-        require(
-            self._exchanges <= _MOST_EXCHANGES, f"the login does not end after {_MOST_EXCHANGES} exchanges"
-        )
         status = response.status_class << 8 | response.status_detail
         if status:
             return self._refused(response, status, data)
@@ -150,6 +146,10 @@ class LoginExchange:
                 "an answer to a request with C=1",
             )
             return self._next_piece()
+        self._exchanges += 1
+        require(
+            self._exchanges <= _MOST_EXCHANGES, f"the login does not end after {_MOST_EXCHANGES} exchanges"
+        )
         self._text += data
         if response.continue_:
             require(not response.transit, "Login Response with both C and T")
