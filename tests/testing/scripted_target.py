@@ -99,7 +99,7 @@ class ScriptedTarget:
         pdu.data_segment_length = len(data)
         self.bend(pdu)
         digests = self.digests if not isinstance(pdu, LoginResponse) else {}
-        self.out += self.bytes_bend(assemble(pdu, data, **digests))
+        self.out += self.bytes_bend(assemble(pdu, data, b"", **digests))
 
     # What it does
 

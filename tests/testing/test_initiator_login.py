@@ -304,7 +304,7 @@ def test_a_wrong_challenge_is_told(pairs: dict[str, str], told: str) -> None:
     peer = ChapPeer(MUTUAL)
     peer.answer(AuthMethod="CHAP", TargetPortalGroupTag="1")
     with pytest.raises(TargetMistake, match=told):
-        peer.answer(**pairs)
+        peer.answer(False, **pairs)
 
 
 def test_secrets_are_in_no_repr() -> None:
