@@ -231,6 +231,10 @@ class Executor:
         io = self._io.get(id(disk))
         return io is not None and io.lane.pending > 0
 
+    def stuck(self) -> list[str]:
+        """The stores that threads still work on, by URL."""
+        return [io.store.url for io in self._io.values() if io.lane.pending]
+
     # -- plans ----
 
     def _carry_out(self, task: Task, plan: Plan) -> None:

@@ -46,6 +46,7 @@ log = logging.getLogger("mpxtarget.server")
 BACKLOG = 512
 MAX_LOGGING_IN = 64  # connections that have not logged in yet; the oldest of more is dropped (SEC-001)
 TICK = 1.0
+STOP_TIMEOUT = 10.0  # seconds that stopping waits for I/O under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,14 @@ class TargetServer:
             transport.close()
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.to_thread(self._assembly.close)
+        # A store is closed only when no thread works on it: its descriptor may be another file's a moment later.
+        patience = self._loop.time() + STOP_TIMEOUT
+        while (stuck := self.executor.stuck()) and self._loop.time() < patience:
+            await asyncio.sleep(0.01)
+        if stuck:
+            log.error("stopping without closing %s: its I/O does not come to an end", ", ".join(stuck))
+        else:
+            await asyncio.to_thread(self._assembly.close)
         self._loop.remove_reader(self._completions.fd)
         self._completions.close()
 
