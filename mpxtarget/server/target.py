@@ -169,9 +169,9 @@ class TargetServer:
             transport.close()
         if self._timer is not None:
             self._timer.cancel()
-        # A store is closed only when no thread works on it: its descriptor may be another file's a moment later.
+        # A store is closed only when no thread works on it: its descriptor may soon be another file's.
         patience = self._loop.time() + STOP_TIMEOUT
-        while (stuck := self.executor.stuck()) and self._loop.time() < patience:
+        while (stuck := self.executor.stuck()) and self._loop.time() < patience:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.01)
         if stuck:
             log.error("stopping without closing %s: its I/O does not come to an end", ", ".join(stuck))
