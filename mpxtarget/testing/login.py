@@ -176,8 +176,6 @@ class LoginExchange:
         require(not answer, "T=1 in a response that has to be answered")
         if self._stage == Stage.SECURITY_NEGOTIATION:
             require(self._method, "the security stage ended without an answer to AuthMethod")
-            mutual = self._method == "CHAP" and self._options.chap and self._options.chap.target_secret
-            require(not mutual or self._chap_step == "verified", "the target has not proved its secret")
         if response.nsg == Stage.OPERATIONAL_NEGOTIATION:
             self._stage = Stage.OPERATIONAL_NEGOTIATION
             return self._say(self._offer(), transit=True)
