@@ -31,6 +31,7 @@ from mpxtarget.iscsi.negotiation import Limits
 from mpxtarget.iscsi.session import MASK, Held, Session, Sessions
 from mpxtarget.pdu import (
     BHS_LENGTH,
+    NO_TAG,
     LoginRequest,
     LoginStatus,
     Opcode,
@@ -134,6 +135,8 @@ class Connection:
         "stat_sn",
         "text",
         "transfers",
+        "unasked",
+        "unwritten",
     )
 
     def __init__(
@@ -166,6 +169,8 @@ class Connection:
         self.dead_tags: dict[tuple[int, int], None] = {}  # (ITT, TTT) of bursts whose task ended
         self.next_ttt = 1
         self.stalled: list[Task] = []  # tasks that wait for room in the output
+        self.unwritten = 0  # bytes of Data-Out asked for, or here and not yet written
+        self.unasked: list[Task] = []  # tasks that wait for that to become less
         self.ping_ttt = 0  # of our unanswered NOP-In; 0: none
         self.ping_sent = 0.0
         self.text: Any = None  # the text exchange under way (full_feature.py)
@@ -187,6 +192,9 @@ class Connection:
             return self._receive(view, pos, end, now)
         except ProtocolError as error:
             self.end_session(str(error))
+        except Exception:
+            log.exception("%s: an error of our own", self.peer[0])
+            self.end_session("internal error")
         return end
 
     def _receive(self, view: memoryview, pos: int, end: int, now: float) -> int:
@@ -291,12 +299,16 @@ class Connection:
             held = session.held.pop(session.exp_cmd_sn, None)
             if held is None:
                 return
-            if not held.pdus:  # the gap of an aborted command that never came (RFC 7143 11.6.1)
+            if held.aborted:  # it counts as received (RFC 7143 11.6.1)
                 session.exp_cmd_sn = (session.exp_cmd_sn + 1) & MASK
-            for pdu in held.pdus:
+                held.connection.bury(held.itt, NO_TAG)
+            for pdu, good in held.pdus:
                 view = memoryview(pdu)
                 head = BHS_LENGTH + view[4] * 4
-                held.connection._deliver(view[:head], view[head:], True)
+                if good:
+                    held.connection._deliver(view[:head], view[head:], True)
+                else:
+                    transfer.corrupt_data_out(held.connection, view[:head], view[head:])
 
     def _deliver(self, header: memoryview, data: memoryview, data_good: bool) -> None:
         """Have one whole PDU of full feature phase handled, or rejected, or held."""
@@ -324,6 +336,8 @@ class Connection:
         assert session is not None
         itt: int = _WORD.unpack_from(header, 16)[0]
         cmd_sn: int = _WORD.unpack_from(header, 24)[0]
+        if itt == NO_TAG and header[0] & 0x3F != Opcode.NOP_OUT:
+            raise PduRejected(RejectReason.INVALID_PDU_FIELD, "the reserved tag names a task")  # 11.2.1.8
         if header[0] & 0x40:  # immediate: delivered at once, consumes no number
             return True
         ahead = (cmd_sn - session.exp_cmd_sn) & MASK
@@ -332,7 +346,8 @@ class Connection:
         if ahead == 0:
             return True
         if cmd_sn not in session.held:
-            session.held[cmd_sn] = Held(self, itt, bytes(header) + bytes(data))
+            held = session.held[cmd_sn] = Held(self, itt)
+            held.hold(header, data)
         return False
 
     def consume(self, header: memoryview) -> None:
@@ -383,7 +398,9 @@ class Connection:
 
     def reject(self, reason: int, header: memoryview) -> None:
         """Answer a PDU with Reject, its header as data (RFC 7143 11.17)."""
-        self.send(self.number(Reject(reason=reason)), bytes(header))
+        self.send(self.number(Reject(reason=reason)), bytes(header[: self.max_send]))
+        if header[0] & 0x3F == Opcode.SCSI_COMMAND and not header[1] & 0x80:
+            self.bury(_WORD.unpack_from(header, 16)[0], NO_TAG)  # the data it announced is on its way
 
     # -- endings ----
 
@@ -398,7 +415,7 @@ class Connection:
         """A format error: the connection and its session end at once (RFC 7143 7.7)."""
         session = self.session
         self.drop(reason)
-        if session is not None:
+        if session is not None and session.connections.get(self.cid) is self:
             self.around.sessions.close(session, reason)
 
     def lost(self, reason: str) -> None:
@@ -417,10 +434,13 @@ class Connection:
         self.on_drop()
 
     def abort_tasks(self) -> None:
-        """All tasks of this connection end without an answer."""
-        if self.session is not None:
-            for task in [task for task in self.session.tasks.values() if task.connection is self]:
+        """All tasks of this connection end without an answer, also those that wait for their turn."""
+        session = self.session
+        if session is not None:
+            for task in [task for task in session.tasks.values() if task.connection is self]:
                 self.abort(task)
+            for cmd_sn in [cmd_sn for cmd_sn, held in session.held.items() if held.connection is self]:
+                del session.held[cmd_sn]
 
     def abort(self, task: Task) -> None:
         """End a task without an answer; data still on its way for it will be dropped in silence."""
@@ -429,9 +449,10 @@ class Connection:
         self.session.retire(task)
         if task.unsolicited is not None:
             self.bury(task.itt, task.unsolicited.ttt)
-        for ttt in task.bursts:
+        for ttt, burst in task.bursts.items():
             self.bury(task.itt, ttt)
             del self.transfers[ttt]
+            self.unwritten -= burst.asked
         self.around.commands.aborted(task)
 
     def bury(self, itt: int, ttt: int) -> None:

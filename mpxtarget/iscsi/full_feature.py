@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from mpxtarget.iscsi import transfer
 from mpxtarget.iscsi.errors import PduRejected, ProtocolError
 from mpxtarget.iscsi.negotiation import TextSequence
 from mpxtarget.iscsi.session import MASK, Held
@@ -21,6 +22,7 @@ from mpxtarget.pdu import (
     LogoutResponseCode,
     NopIn,
     NopOut,
+    Opcode,
     RejectReason,
     TaskManagementRequest,
     TaskManagementResponse,
@@ -31,10 +33,12 @@ from mpxtarget.pdu import (
     TmfResponse,
     decode_pairs,
     encode_pairs,
+    serial_less,
 )
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
+    from mpxtarget.iscsi.session import Session
 
 log = logging.getLogger("mpxtarget.iscsi")
 
@@ -61,7 +65,11 @@ def task_management(c: Connection, header: memoryview, data: memoryview) -> None
         response = TmfResponse.REASSIGNMENT_NOT_SUPPORTED
     else:
         response = c.around.commands.manage(session, request.function, request.lun)
+        if response == TmfResponse.FUNCTION_COMPLETE:
+            _abort_held(session, request)
     c.send(c.number(TaskManagementResponse(itt=request.itt, response=response)))
+    if c.unasked:
+        transfer.ask_on(c)
 
 
 def _abort_task(c: Connection, request: TaskManagementRequest) -> int:
@@ -70,15 +78,35 @@ def _abort_task(c: Connection, request: TaskManagementRequest) -> int:
     assert session is not None
     task = session.tasks.get(request.referenced_task_tag)
     if task is not None:
+        if task.lun != request.lun:
+            return TmfResponse.TASK_DOES_NOT_EXIST  # not there
         task.connection.abort(task)
+        return TmfResponse.FUNCTION_COMPLETE
+    held = session.held.get(request.ref_cmd_sn)
+    if held is not None:
+        if held.itt != request.referenced_task_tag:
+            return TmfResponse.TASK_DOES_NOT_EXIST
+        held.abort()
         return TmfResponse.FUNCTION_COMPLETE
     due = (request.ref_cmd_sn - session.exp_cmd_sn) & MASK
     before = (request.cmd_sn - request.ref_cmd_sn - 1) & MASK
     if due < session.window - session.outstanding and before < session.window:
         # It is on its way or lost: count it as received and aborted, which closes the gap.
-        session.held[request.ref_cmd_sn] = Held(c, request.referenced_task_tag, b"")
+        held = session.held[request.ref_cmd_sn] = Held(c, request.referenced_task_tag)
+        held.abort()
         return TmfResponse.FUNCTION_COMPLETE
     return TmfResponse.TASK_DOES_NOT_EXIST
+
+
+def _abort_held(session: Session, request: TaskManagementRequest) -> None:
+    """Commands that were sent before the request and wait for their turn end as well (RFC 7143 4.2.3.3)."""
+    for cmd_sn, held in session.held.items():
+        if held.pdus and serial_less(cmd_sn, request.cmd_sn):
+            header = held.pdus[0][0]
+            lun = int.from_bytes(header[8:16], "big")
+            everywhere = request.function == TmfFunction.TARGET_WARM_RESET
+            if header[0] & 0x3F == Opcode.SCSI_COMMAND and (everywhere or lun == request.lun):
+                held.abort()
 
 
 # -- text (RFC 7143 11.10) ----
@@ -121,6 +149,9 @@ def text_request(c: Connection, header: memoryview, data: memoryview) -> None:
             except TextError as error:
                 c.text = None
                 raise PduRejected(RejectReason.PROTOCOL_ERROR, str(error)) from error
+            except PduRejected:
+                c.text = None
+                raise
             exchange.incoming = b""
     c.consume(header)
     _send_text(c, request, exchange)
@@ -229,19 +260,30 @@ def nop_out(c: Connection, header: memoryview, data: memoryview) -> None:
     if request.ttt != NO_TAG:
         raise PduRejected(RejectReason.INVALID_PDU_FIELD, "NOP-Out with both tags")
     c.consume(header)
-    c.send(c.number(NopIn(itt=request.itt)), bytes(data[: c.max_send]))
+    assert c.session is not None
+    limit = c.session.parameters.initiator_max_recv_data_segment_length
+    c.send(c.number(NopIn(itt=request.itt)), bytes(data[:limit]))
+
+
+def announce_window(c: Connection) -> None:
+    """Tell an initiator that has nothing outstanding of a window that opened (RFC 7143 11.4.11)."""
+    c.send(c.number(NopIn(itt=NO_TAG), advance=False))
 
 
 def keep_alive(c: Connection, now: float) -> None:
     """Ask a silent initiator whether it lives; end a session whose initiator does not say, or owes data."""
     session = c.session
     assert session is not None
+    if c.unasked:
+        transfer.ask_on(c)
     for task in session.tasks.values():
-        if task.connection is c and task.owed and now - task.heard > DATA_OUT_TIMEOUT:
-            c.end_session(f"no Data-Out for {DATA_OUT_TIMEOUT:.0f} seconds")
-            return
-    if c.ping_ttt and c.heard < c.ping_sent:
-        if now - c.ping_sent > PING_TIMEOUT:
+        if task.connection is c and task.owed:
+            task.heard = task.heard or now
+            if now - task.heard > DATA_OUT_TIMEOUT:
+                c.end_session(f"no Data-Out for {DATA_OUT_TIMEOUT:.0f} seconds")
+                return
+    if c.ping_ttt:
+        if now - max(c.heard, c.ping_sent - PING_AFTER) > PING_AFTER + PING_TIMEOUT:
             c.end_session("no answer to a ping")
     elif now - c.heard > PING_AFTER and not session.discovery:  # RFC 7143 7.4.3: none in discovery
         c.ping_ttt = c.next_ttt

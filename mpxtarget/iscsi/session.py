@@ -32,24 +32,44 @@ MAX_IMMEDIATE = 32  # immediate SCSI commands executing at once, beside the wind
 
 SessionKey = tuple[str, int, str, str]
 
+CONNECTION_PARAMETERS = (
+    "data_digest",
+    "header_digest",
+    "initiator_max_recv_data_segment_length",
+    "target_max_recv_data_segment_length",
+)
+"""What each login negotiates for its connection; all else belongs to the session (RFC 7143 13)."""
+
 
 class Held:
-    """A command that came before its turn, with the Data-Out that followed it; without any PDU it fills a
-    gap.
+    """A command that came before its turn, with the Data-Out that followed it.
+
+    Once it is `aborted`, which may be before it came at all, it only fills the gap of its CmdSN.
     """
 
-    __slots__ = ("connection", "itt", "pdus")
+    __slots__ = ("_size", "aborted", "connection", "itt", "pdus")
 
-    def __init__(self, connection: Connection, itt: int, pdu: bytes) -> None:
+    def __init__(self, connection: Connection, itt: int) -> None:
         self.connection = connection
         self.itt = itt
-        self.pdus = [pdu] if pdu else []
+        self.pdus: list[tuple[bytes, bool]] = []  # each with whether its data digest was right
+        self.aborted = False
+        self._size = 0
 
-    def hold(self, pdu: bytes) -> None:
+    def hold(self, header: memoryview, data: memoryview, *, good: bool = True) -> None:
         """One more PDU of the command. Raises ProtocolError when it brings more than any command may."""
-        self.pdus.append(pdu)
-        if sum(map(len, self.pdus)) > MAX_HELD:
+        if self.aborted:
+            return
+        pdu = bytes(header) + bytes(data)
+        self.pdus.append((pdu, good))
+        self._size += len(pdu)
+        if self._size > MAX_HELD:
             raise ProtocolError("too much data for a command that is not due yet")
+
+    def abort(self) -> None:
+        """Nothing of it will be carried out; what is still to come of it is dropped."""
+        self.aborted = True
+        self.pdus.clear()
 
 
 class Session:
@@ -164,6 +184,8 @@ class Sessions:
         session = self.joinable(outcome, connection.portal)
         session.connections[outcome.cid].drop("the initiator reinstated this connection")
         session.connections[outcome.cid] = connection
+        for name in CONNECTION_PARAMETERS:
+            setattr(session.parameters, name, getattr(outcome.parameters, name))
         return session
 
     def _free_tsih(self) -> int:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Burst:
-    """A sequence of Data-Out PDUs that the initiator owes us: buffer offsets `next` up to `end`."""
+    """A sequence of Data-Out PDUs that the initiator owes us: buffer offsets `next` up to `end`.
+
+    `asked` is the length of the R2T that asked for it, 0 for unsolicited data.
+    """
 
     ttt: int
     next: int
     end: int
     data_sn: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Rules kept here:
 - What may come unsolicited follows from InitialR2T, ImmediateData and FirstBurstLength (RFC 7143 4.2.5.2);
   what came against them is taken and dropped, and the command ends with 0B/0C/0C or 0B/0C/0D (11.4.7.2).
 - R2Ts go out in increasing, contiguous offsets, no longer than MaxBurstLength, no more than MaxOutstandingR2T
-  at a time, and only for bytes that the command uses (11.8, 13.17).
+  at a time, and only for bytes that the command uses (11.8, 13.17). What a connection has asked for and what
+  waits in memory to be written is bounded by MAX_UNWRITTEN: the pace of R2Ts is the pace of a slow store.
 - Data-Out is checked for DataSN, offset and amount. Nothing beyond what was asked for is ever handed on.
 - A SCSI Response waits until the initiator has finished every burst it owes (11.4.2).
 - Data-In fills the initiator's MaxRecvDataSegmentLength, ends a sequence with F at MaxBurstLength, and
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 GOOD = 0x00
 AHS_EXTENDED_CDB = 1
 CHUNK = 262144  # Data-In is laid out in pieces of at most this many bytes, headers not counted
+MAX_UNWRITTEN = 8 << 20  # bytes of Data-Out a connection may have on their way or in memory, by R2T
 
 _FINAL, _READ, _WRITE = 0x80, 0x40, 0x20
 _OVERFLOW, _UNDERFLOW, _STATUS = 0x04, 0x02, 0x01
@@ -72,8 +74,6 @@ def scsi_command(c: Connection, header: memoryview, data: memoryview) -> None:
         raise PduRejected(RejectReason.INVALID_PDU_FIELD, "R and W without a bidirectional AHS")  # 11.3.4
     if edtl and not (read or write):
         raise PduRejected(RejectReason.INVALID_PDU_FIELD, "an expected length without a direction")
-    if itt == NO_TAG:
-        raise PduRejected(RejectReason.INVALID_PDU_FIELD, "the reserved tag names a command")
     if itt in session.tasks:
         raise PduRejected(RejectReason.TASK_IN_PROGRESS, f"tag {itt:08x}h is in use")
     if len(data) > edtl or (data and not write):
@@ -132,6 +132,11 @@ def expect(task: Task, length: int) -> None:
     task.expecting = True
 
 
+def expect_no_more(task: Task) -> None:
+    """The command has failed: ask for no more data than what was asked for already (RFC 7143 11.4.2)."""
+    task.wanted = min(task.wanted, task.next_offset)
+
+
 # -- Data-Out ------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +146,10 @@ def data_out(c: Connection, header: memoryview, data: memoryview) -> None:
 
 
 def corrupt_data_out(c: Connection, header: memoryview, data: memoryview) -> None:
-    """A Data-Out whose data digest is wrong: the command fails when its burst is over (RFC 7143 7.8)."""
+    """A Data-Out whose data digest is wrong: the command fails when its burst is over (RFC 7143 7.8).
+
+    It was rejected when it came.
+    """
     _take_data_out(c, header, data, good=False)
 
 
@@ -152,7 +160,7 @@ def _take_data_out(c: Connection, header: memoryview, data: memoryview, *, good:
     task = session.tasks.get(itt)
     burst = task.burst(ttt) if task is not None and task.connection is c else None
     if task is None or burst is None:
-        _stray_data_out(c, header, data, itt, ttt)
+        _stray_data_out(c, header, data, itt, ttt, good=good)
         return
     task.heard = c.heard
     if not good or data_sn != burst.data_sn:
@@ -172,11 +180,16 @@ def _take_data_out(c: Connection, header: memoryview, data: memoryview, *, good:
             task.next_offset = burst.next
         else:
             del c.transfers[ttt]
+            c.unwritten -= burst.asked
         task.end_burst(burst)
         _advance(c, task)
+        if c.unasked:
+            ask_on(c)
 
 
-def _stray_data_out(c: Connection, header: memoryview, data: memoryview, itt: int, ttt: int) -> None:
+def _stray_data_out(
+    c: Connection, header: memoryview, data: memoryview, itt: int, ttt: int, *, good: bool
+) -> None:
     """Data for no live burst: of an aborted task, of a command held back, or a mistake (RFC 7143 11.17.1)."""
     assert c.session is not None
     if (itt, ttt) in c.dead_tags:
@@ -185,43 +198,66 @@ def _stray_data_out(c: Connection, header: memoryview, data: memoryview, itt: in
         return
     for held in c.session.held.values():
         if held.itt == itt and ttt == NO_TAG:
-            held.hold(bytes(header) + bytes(data))
+            held.hold(header, data, good=good)
             return
-    raise PduRejected(
-        RejectReason.INVALID_PDU_FIELD, f"Data-Out for tag {itt:08x}h, transfer {ttt:08x}h: not asked for"
-    )
+    if good:
+        raise PduRejected(
+            RejectReason.INVALID_PDU_FIELD, f"Data-Out for tag {itt:08x}h, transfer {ttt:08x}h: not asked for"
+        )
 
 
 def _advance(c: Connection, task: Task) -> None:
     """Ask for more data, or go on with the command if there is nothing left to ask for."""
     if task.unsolicited is not None:
         return
-    if task.answer is not None or task.failure is not None:
-        if task.bursts:
-            return
-        if task.answer is None:
-            assert task.failure is not None
-            c.around.commands.undelivered(task, task.failure)
-        else:
-            _write_response(c, task, task.answer.status, task.answer.sense, task.answer.presented)
+    if task.answer is not None:
+        if not task.bursts:
+            answer, task.answer = task.answer, None
+            respond(task, answer.status, answer.sense, answer.presented)
         return
-    if not task.expecting:
+    if not task.expecting:  # what carries it out answers by itself
+        return
+    if task.failure is not None:
+        if not task.bursts:
+            _fail(task)
         return
     assert c.session is not None
     parameters = c.session.parameters
     while task.next_offset < task.wanted and len(task.bursts) < parameters.max_outstanding_r2t:
-        _send_r2t(c, task, min(parameters.max_burst_length, task.wanted - task.next_offset))
+        length = min(parameters.max_burst_length, task.wanted - task.next_offset)
+        if c.unwritten and c.unwritten + length > MAX_UNWRITTEN:
+            if not task.bursts:
+                c.unasked.append(task)
+            return
+        _send_r2t(c, task, length)
     if not task.bursts:
         task.expecting = False
         c.around.commands.taken(task)
+
+
+def ask_on(c: Connection) -> None:
+    """Memory has become free: ask for the data of commands that waited for it."""
+    unasked, c.unasked = c.unasked, []
+    for task in unasked:
+        if not task.aborted:
+            task.heard = 0.0  # from now on it is the initiator that is waited for
+            _advance(c, task)
+
+
+def _fail(task: Task) -> None:
+    """Its data did not come as it must: end a command as ABORTED COMMAND."""
+    assert task.failure is not None
+    failure, task.failure = task.failure, None
+    task.connection.around.commands.undelivered(task, failure)
 
 
 def _send_r2t(c: Connection, task: Task, length: int) -> None:
     """Ask for the next `length` bytes (RFC 7143 11.8)."""
     ttt = c.next_ttt
     c.next_ttt = ttt % 0xFFFFFFFE + 1
-    task.bursts[ttt] = Burst(ttt, task.next_offset, task.next_offset + length)
+    task.bursts[ttt] = Burst(ttt, task.next_offset, task.next_offset + length, asked=length)
     c.transfers[ttt] = task
+    c.unwritten += length
     r2t = R2T(
         lun=task.lun,
         itt=task.itt,
@@ -328,8 +364,10 @@ def respond(task: Task, status: int, sense: bytes = b"", presented: int = 0) -> 
         return
     if task.owed:
         task.answer = Answer(status, sense, presented)
-        return
-    _write_response(task.connection, task, status, sense, presented)
+    elif task.failure is not None and status == GOOD:  # what came with it was wrong, even if it was not used
+        _fail(task)
+    else:
+        _write_response(task.connection, task, status, sense, max(presented, task.sent))
 
 
 def respond_with_data(task: Task, data: bytes) -> None:

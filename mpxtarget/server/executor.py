@@ -16,12 +16,13 @@ of threads where it cannot. Rules kept here:
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mpxtarget.iscsi import transfer
+from mpxtarget.iscsi.full_feature import announce_window
 from mpxtarget.iscsi.session import Session
 from mpxtarget.iscsi.task import Delivery, Task
 from mpxtarget.pdu import TmfFunction, TmfResponse
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
     from mpxtarget.scsi.logical_unit import Disk
     from mpxtarget.scsi.nexus import ITNexus
+
+log = logging.getLogger("mpxtarget.io")
 
 LANE_BYTES = 4 << 20  # of reads one connection may have in lanes at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
@@ -62,6 +65,24 @@ class DiskIo:
         busy = [*self._busy, *((start, end, writing) for start, end, writing, _, _ in self._waiting)]
         return not any(s < end and start < e and (writing or w) for s, e, w in busy)
 
+    def read_now(self, places: list[memoryview], start: int, length: int) -> bool:
+        """Read at once if that is possible. What is no OSError is an internal error of the store."""
+        try:
+            return self.store.read_now(places, start, length)
+        except OSError:
+            raise
+        except Exception as error:
+            raise _unexpected(self.store, error) from error
+
+    def write_now(self, data: memoryview, start: int) -> bool:
+        """Write at once if that is possible. What is no OSError is an internal error of the store."""
+        try:
+            return self.store.write_now((data,), start, len(data))
+        except OSError:
+            raise
+        except Exception as error:
+            raise _unexpected(self.store, error) from error
+
     def submit(
         self,
         start: int,
@@ -72,10 +93,13 @@ class DiskIo:
         writing: bool,
     ) -> None:
         """Run I/O to a range in the lane, after what it overlaps."""
-        if not self.free(start, end, writing=writing):
+        free = self.free(start, end, writing=writing)
+        if writing:
+            self._disk.hold()  # also while it waits: the short cut would overtake it
+        if free:
+            self._start(start, end, work, done, writing=writing)
+        else:
             self._waiting.append((start, end, writing, work, done))
-            return
-        self._start(start, end, work, done, writing=writing)
 
     def _start(
         self,
@@ -88,15 +112,15 @@ class DiskIo:
     ) -> None:
         extent = (start, end, writing)
         self._busy.append(extent)
-        if writing:
-            self._disk.hold()
 
         def finished(error: OSError | None) -> None:
             self._busy.remove(extent)
             if writing:
                 self._disk.release()
-            done(error)
-            self._start_waiting()
+            try:
+                done(error)
+            finally:
+                self._start_waiting()
 
         self.lane.submit(work, finished)
 
@@ -116,7 +140,7 @@ class DiskIo:
 class Work:
     """What the executor keeps of a task."""
 
-    __slots__ = ("buffer", "error", "in_lane", "plan", "position")
+    __slots__ = ("buffer", "error", "in_lane", "plan", "position", "undelivered")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -124,6 +148,7 @@ class Work:
         self.in_lane = 0  # jobs of the task in a lane
         self.buffer: bytearray | None = None  # gathered parameter data
         self.error: OSError | None = None  # the first that a write met
+        self.undelivered: Delivery | None = None  # to be reported when the lane is done with it
 
 
 class Executor:
@@ -167,6 +192,10 @@ class Executor:
 
     def undelivered(self, task: Task, failure: Delivery) -> None:
         """ABORTED COMMAND, as the transport reports it (RFC 7143 11.4.7.2)."""
+        work = cast(Work, task.work)
+        if work.in_lane:
+            work.undelivered = failure
+            return
         sense = SenseData(SenseKey.ABORTED_COMMAND, failure.asc << 8 | failure.ascq)
         transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)))
 
@@ -198,11 +227,13 @@ class Executor:
                 )
             elif function == TmfFunction.LOGICAL_UNIT_RESET:
                 task_management.lun_reset(nexus, lun)
+            self._announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
         if function == TmfFunction.TARGET_WARM_RESET:
             units = {id(itl.lu) for itl in nexus.by_number.values()}
-            self._abort(lambda s, t: id(self._unit(s, t)) in units)
+            cleared = self._abort(lambda s, t: id(self._unit(s, t)) in units)
             task_management.target_reset(nexus)
+            self._announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
         if function == TmfFunction.TARGET_COLD_RESET:
             return TmfResponse.AUTHORIZATION_FAILED
@@ -299,7 +330,7 @@ class Executor:
                 sizes = transfer.segments(c, task.sent, length)
                 at, places = transfer.lay_data_in(c, sizes)
                 try:
-                    done = io.store.read_now(places, start, length)
+                    done = io.read_now(places, start, length)
                 except OSError as error:
                     transfer.unlay_data_in(c, at)
                     self._failed(task, error, plan.disk, start, writing=False)
@@ -352,22 +383,36 @@ class Executor:
         end = start + len(data)
         if io.free(start, end, writing=True):
             try:
-                if io.store.write_now((data,), start, len(data)):
+                if io.write_now(data, start):
                     return
             except OSError as error:
                 work.error = error
+                transfer.expect_no_more(task)
                 return
+        c = task.connection
         copy = memoryview(bytes(data))
         work.in_lane += 1
+        c.unwritten += len(copy)
+
+        def write() -> None:
+            if not task.aborted:
+                io.store.write(copy, start)
 
         def done(error: OSError | None) -> None:
             work.in_lane -= 1
-            work.error = work.error or error
-            self._touched.add(task.connection)
-            if not work.in_lane and not task.expecting and not task.aborted:
-                self._written(task, work)
+            c.unwritten -= len(copy)
+            self._touched.add(c)
+            if error is not None and work.error is None:
+                work.error = error
+                transfer.expect_no_more(task)
+            if not work.in_lane and not task.aborted:
+                if work.undelivered is not None:
+                    self.undelivered(task, work.undelivered)
+                elif not task.expecting:
+                    self._written(task, work)
+            transfer.ask_on(c)
 
-        io.submit(start, end, partial(io.store.write, copy, start), done, writing=True)
+        io.submit(start, end, write, done, writing=True)
 
     def _written(self, task: Task, work: Work) -> None:
         """All data of a write is in the store: answer, after a flush if it has to be durable."""
@@ -462,6 +507,21 @@ class Executor:
                 task.connection.abort(task)
                 affected.add(session)
         return affected
+
+    def _announce_windows(self, sessions: set[Session]) -> None:
+        """These lost tasks to another initiator, and no answer will tell them that their window opened."""
+        for session in sessions:
+            for connection in session.connections.values():
+                announce_window(connection)
+                self._touched.add(connection)
+        if sessions:
+            self._completions.put(lambda _: None, None)  # wakes the loop, which sends what was touched
+
+
+def _unexpected(store: BackingStore, error: Exception) -> OSError:
+    """What the initiator hears of is an internal target failure; the rest is for the log."""
+    log.exception("%s: a backing store failed unexpectedly", store.url)
+    return OSError(str(error))
 
 
 def first_difference(store: BackingStore, plan: CompareBlocks) -> int | None:

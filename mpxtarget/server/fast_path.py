@@ -47,6 +47,7 @@ _SIXTEEN = frozenset({0x88, 0x8A})  # READ(16), WRITE(16)
 _WRITING = 0x02  # the bit of the operation code that tells a WRITE from a READ
 _NO_TAG = 0xFFFFFFFF
 _DPO = 0x10  # a hint that changes nothing
+_RESERVED = 0xE0  # of the byte with the GROUP NUMBER
 _NO_PADDING = 3
 SPLICE = 65536  # bytes from which on sendfile is cheaper than reading into the arena
 
@@ -90,18 +91,20 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                 cdb_opcode,
                 cdb_1,
                 lba,
-                _,
+                group,
                 blocks,
                 control,
             ) = _COMMAND_10(view, pos)
             if opcode != 0x01 or cmd_sn != exp_cmd_sn or itt == _NO_TAG or itt in tasks:
                 break
             if cdb_opcode in _SIXTEEN:
-                _, cdb_1, lba, blocks, _, control = _CDB_16(view, pos + 32)
+                _, cdb_1, lba, blocks, group, control = _CDB_16(view, pos + 32)
             elif cdb_opcode not in _TEN:
                 break
             itl = luns.get(lun)
-            if itl is None or cdb_1 & ~_DPO or control or not blocks or lba + blocks > itl.blocks:
+            if itl is None or cdb_1 & ~_DPO or group & _RESERVED or control:
+                break
+            if not blocks or lba + blocks > itl.blocks:
                 break
             shift = itl.shift
             length = blocks << shift
@@ -205,8 +208,8 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                 pos = after
             else:
                 break
-    except OSError:
-        pass  # the full machinery meets the same error again, and reports it
+    except Exception:  # of the store; the full machinery meets the same error again, and reports it
+        pass
     out.used = used
     session.exp_cmd_sn, c.stat_sn = exp_cmd_sn, stat_sn
     return pos

@@ -64,7 +64,10 @@ class Completions:
                 self._armed = False
             finished, self._finished = self._finished, deque()
         for done, error in finished:
-            done(error)
+            try:
+                done(error)
+            except Exception:  # one command's, not those of all that finished with it
+                log.exception("what comes after a finished job failed")
         return len(finished)
 
     def close(self) -> None:
@@ -77,14 +80,14 @@ class Completions:
 class Lane:
     """The threads of one backing store."""
 
-    __slots__ = ("_completions", "_idle", "_jobs", "_lock", "_name", "_threads", "pending")
+    __slots__ = ("_completions", "_jobs", "_lock", "_name", "_threads", "_unfinished", "pending")
 
     def __init__(self, completions: Completions, name: str) -> None:
         self._completions = completions
         self._jobs: SimpleQueue[tuple[Work, Done]] = SimpleQueue()
         self._name = name
         self._threads = 0
-        self._idle = 0
+        self._unfinished = 0  # jobs that wait or run; with fewer threads than that, one more is started
         self._lock = threading.Lock()
         self.pending = 0  # jobs submitted and not yet handed back; the loop's own count
 
@@ -100,7 +103,8 @@ class Lane:
 
         with self._lock:
             self._jobs.put((work, handed_back))
-            if self._idle >= self._jobs.qsize() or self._threads >= THREADS:
+            self._unfinished += 1
+            if self._threads >= min(self._unfinished, THREADS):
                 return
             self._threads += 1
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
@@ -108,22 +112,13 @@ class Lane:
     def _run(self) -> None:
         while True:
             try:
-                job = self._jobs.get_nowait()
+                work, done = self._jobs.get(timeout=IDLE)
             except Empty:
                 with self._lock:
-                    self._idle += 1
-                try:
-                    job = self._jobs.get(timeout=IDLE)
-                except Empty:
-                    with self._lock:
-                        self._idle -= 1
-                        if self._jobs.empty():  # otherwise a job came just now, counting on this thread
-                            self._threads -= 1
-                            return
-                    continue
-                with self._lock:
-                    self._idle -= 1
-            work, done = job
+                    if self._jobs.empty():  # otherwise a job came just now, counting on this thread
+                        self._threads -= 1
+                        return
+                continue
             error: OSError | None = None
             try:
                 work()
@@ -132,4 +127,6 @@ class Lane:
             except Exception as failed:
                 log.exception("%s: a backing store failed unexpectedly", self._name)
                 error = OSError(str(failed))
+            with self._lock:
+                self._unfinished -= 1
             self._completions.put(done, error)
