@@ -1,0 +1,154 @@
+"""libiscsi's conformance suite, iscsi-test-cu, each of its tests a case of its own.
+
+A case passes when the tool ran that one test, nothing failed and nothing was skipped inside it. Skips are
+expected by name only: SKIPPED says which tests the tool leaves out against this target, wholly or in part,
+and why that is right. A test that begins to pass has to leave that table.
+"""
+
+import pytest
+
+from tools import require_tool
+
+from .harness import TargetUnderTest
+from .libiscsi import list_suite_tests, run_suite_test
+
+pytestmark = require_tool("iscsi-test-cu")
+
+SUITES = {
+    "SCSI.CompareAndWrite": "Simple DpoFua Miscompare Unwritten InvalidDataOutSize",
+    "SCSI.ExtendedCopy": "Simple ParamHdr DescrLimits DescrType ValidTgtDescr ValidSegDescr",
+    "SCSI.GetLBAStatus": "Simple BeyondEol UnmapSingle",
+    "SCSI.Inquiry": "Standard AllocLength EVPD BlockLimits MandatoryVPDSBC SupportedVPD VersionDescriptors",
+    "SCSI.Mandatory": "MandatorySBC",
+    "SCSI.ModeSense6": "AllPages Control Control-D_SENSE Control-SWP Residuals",
+    "SCSI.NoMedia": "NoMediaSBC",
+    "SCSI.OrWrite": "Simple BeyondEol ZeroBlocks Protect DpoFua Verify",
+    "SCSI.Prefetch10": "Simple BeyondEol ZeroBlocks Flags",
+    "SCSI.Prefetch16": "Simple BeyondEol ZeroBlocks Flags",
+    "SCSI.PreventAllow": "Simple Eject ITNexusLoss Logout WarmReset ColdReset LUNReset 2ITNexuses",
+    "SCSI.PrinReadKeys": "Simple Truncate",
+    "SCSI.PrinServiceactionRange": "Range",
+    "SCSI.PrinReportCapabilities": "Simple",
+    "SCSI.ProutRegister": "Simple",
+    "SCSI.ProutReserve": (
+        "Simple AccessEA AccessWE AccessEARO AccessWERO AccessEAAR AccessWEAR OwnershipEA OwnershipWE "
+        "OwnershipEARO OwnershipWERO OwnershipEAAR OwnershipWEAR"
+    ),
+    "SCSI.ProutClear": "Simple",
+    "SCSI.ProutPreempt": "RemoveRegistration",
+    "SCSI.Read6": "Simple BeyondEol",
+    "SCSI.Read10": "Simple BeyondEol ZeroBlocks ReadProtect DpoFua Async",
+    "SCSI.Read12": "Simple BeyondEol ZeroBlocks ReadProtect DpoFua",
+    "SCSI.Read16": "Simple BeyondEol ZeroBlocks ReadProtect DpoFua",
+    "SCSI.ReadCapacity10": "Simple",
+    "SCSI.ReadCapacity16": "Simple Alloclen PI Support",
+    "SCSI.ReadDefectData10": "Simple",
+    "SCSI.ReadDefectData12": "Simple",
+    "SCSI.ReadOnly": "ReadOnlySBC",
+    "SCSI.ReceiveCopyResults": "CopyStatus OpParams",
+    "SCSI.ReportSupportedOpcodes": "Simple OneCommand RCTD SERVACTV",
+    "SCSI.Reserve6": "Simple 2Initiators Logout ITNexusLoss TargetColdReset TargetWarmReset LUNReset",
+    "SCSI.Sanitize": (
+        "BlockErase BlockEraseReserved CryptoErase CryptoEraseReserved ExitFailureMode "
+        "InvalidServiceAction Overwrite OverwriteReserved Readonly Reservations Reset"
+    ),
+    "SCSI.StartStopUnit": "Simple PwrCnd NoLoej",
+    "SCSI.TestUnitReady": "Simple",
+    "SCSI.Unmap": "Simple VPD ZeroBlocks",
+    "SCSI.Verify10": "Simple BeyondEol ZeroBlocks VerifyProtect Flags Dpo Mismatch MismatchNoCmp",
+    "SCSI.Verify12": "Simple BeyondEol ZeroBlocks VerifyProtect Flags Dpo Mismatch MismatchNoCmp",
+    "SCSI.Verify16": "Simple BeyondEol ZeroBlocks VerifyProtect Flags Dpo Mismatch MismatchNoCmp",
+    "SCSI.Write10": "Simple BeyondEol ZeroBlocks WriteProtect DpoFua Async",
+    "SCSI.Write12": "Simple BeyondEol ZeroBlocks WriteProtect DpoFua",
+    "SCSI.Write16": "Simple BeyondEol ZeroBlocks WriteProtect DpoFua",
+    "SCSI.WriteAtomic16": "Simple BeyondEol ZeroBlocks WriteProtect DpoFua VPD",
+    "SCSI.WriteSame10": (
+        "Simple BeyondEol ZeroBlocks WriteProtect Unmap UnmapUnaligned UnmapUntilEnd UnmapVPD Check "
+        "InvalidDataOutSize"
+    ),
+    "SCSI.WriteSame16": (
+        "Simple BeyondEol ZeroBlocks WriteProtect Unmap UnmapUnaligned UnmapUntilEnd UnmapVPD Check "
+        "InvalidDataOutSize"
+    ),
+    "SCSI.WriteVerify10": "Simple BeyondEol ZeroBlocks WriteProtect Flags Dpo",
+    "SCSI.WriteVerify12": "Simple BeyondEol ZeroBlocks WriteProtect Flags Dpo",
+    "SCSI.WriteVerify16": "Simple BeyondEol ZeroBlocks WriteProtect Flags Dpo",
+    "SCSI.MultipathIO": "Simple Reset CompareAndWrite CompareAndWriteAsync",
+    "iSCSI.iSCSIcmdsn": "iSCSICmdSnTooHigh iSCSICmdSnTooLow",
+    "iSCSI.iSCSIdatasn": "iSCSIDataSnInvalid",
+    "iSCSI.iSCSIResiduals": (
+        "Read10Invalid Read10Residuals Read12Residuals Read16Residuals Write10Residuals "
+        "Write12Residuals Write16Residuals WriteVerify10Residuals WriteVerify12Residuals "
+        "WriteVerify16Residuals"
+    ),
+    "iSCSI.iSCSITMF": "AbortTaskSimpleAsync LUNResetSimpleAsync",
+}
+"""Every test of libiscsi 1.19.0, by family and suite."""
+
+NOT_OFFERED = "the command is not offered yet"
+FULLY_PROVISIONED = "the disks do not offer thin provisioning to initiators yet, so the test does not apply"
+NO_RESERVATIONS = "persistent reservations are not offered yet"
+SKIPPED = {
+    "CompareAndWrite": NOT_OFFERED,
+    "ExtendedCopy": NOT_OFFERED,
+    "GetLBAStatus": NOT_OFFERED,
+    "Inquiry.BlockLimits": FULLY_PROVISIONED,
+    "MultipathIO.CompareAndWriteAsync": NOT_OFFERED,
+    "OrWrite": NOT_OFFERED,
+    "Prefetch10": NOT_OFFERED,
+    "Prefetch16": NOT_OFFERED,
+    "PreventAllow": "a disk of an array has no medium to remove",
+    "PrinReadKeys.Truncate": NO_RESERVATIONS,
+    "PrinReportCapabilities": NO_RESERVATIONS,
+    "ProutClear": NO_RESERVATIONS,
+    "ProutPreempt": NO_RESERVATIONS,
+    "ProutRegister": NO_RESERVATIONS,
+    "ProutReserve": NO_RESERVATIONS,
+    "ReadDefectData10": NOT_OFFERED,
+    "ReadDefectData12": NOT_OFFERED,
+    "ReadOnly": "needs a write-protected disk; this one is written to",
+    "ReceiveCopyResults": NOT_OFFERED,
+    "Reserve6.TargetColdReset": "a cold reset, which ends all sessions, is not offered yet",
+    "Sanitize": "it takes --allow-sanitize, and the command is not offered",
+    "StartStopUnit.Simple": "a disk of an array has no medium to remove",
+    "Unmap": FULLY_PROVISIONED,
+    "WriteAtomic16": NOT_OFFERED,
+    "WriteSame10": NOT_OFFERED,
+    "WriteSame16": NOT_OFFERED,
+    "WriteVerify10": NOT_OFFERED,
+    "WriteVerify12": NOT_OFFERED,
+    "WriteVerify16": NOT_OFFERED,
+    "iSCSIResiduals.WriteVerify10Residuals": NOT_OFFERED,
+    "iSCSIResiduals.WriteVerify12Residuals": NOT_OFFERED,
+    "iSCSIResiduals.WriteVerify16Residuals": NOT_OFFERED,
+}
+"""Tests, or whole suites, that the tool itself skips against this target, and why that is right."""
+
+NOT_RUN = {
+    "iSCSITMF.LUNResetSimpleAsync": "it wants the answer to its reset before it has sent the reset: no target"
+    " passes; test_tshark_reads_a_session.py has a LUN reset",
+}
+"""Tests that are wrong in this version of the tool."""
+
+CASES = [f"{suite}.{test}" for suite, tests in SUITES.items() for test in tests.split()]
+
+
+def test_the_table_holds_every_test_of_the_tool() -> None:
+    assert {case.partition(".")[2] for case in CASES} == list_suite_tests()
+
+
+def test_the_tables_of_exceptions_name_tests_that_exist() -> None:
+    names = {case.partition(".")[2] for case in CASES}
+    assert set(SKIPPED) | set(NOT_RUN) <= names | {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("name", [case for case in CASES if case.partition(".")[2] not in NOT_RUN])
+def test_suite(target: TargetUnderTest, name: str) -> None:
+    urls = [target.url(0, lun=2)]
+    if ".Multipath" in name:
+        urls.append(target.url(1, lun=2))
+    verdict = run_suite_test(name, *urls)
+    test = name.partition(".")[2]
+    reason = SKIPPED.get(test, SKIPPED.get(test.partition(".")[0]))
+    expected = "passed" if reason is None else "skipped"
+    assert verdict.outcome == expected, f"{reason or 'this test has to pass'}\n{verdict}"
