@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mpxtarget.cli.options import json_option, state_option
 
 _SHELLS = ("bash", "zsh", "fish")
 _COMPLETE_VARIABLE = "_MPXTARGET_COMPLETE"
+_TRACEBACK_VARIABLE = "MPXTARGET_TRACEBACK"
 
 
 class _Root(click.Group):
@@ -41,6 +43,14 @@ class _Root(click.Group):
             sys.exit(1)
         except click.Abort:
             sys.exit(130)  # Ctrl-C, or the end of the input at a prompt
+        except Exception as error:
+            if os.environ.get(_TRACEBACK_VARIABLE):
+                raise
+            # Its text may quote anything, a secret too.
+            _complain(
+                f"unexpected {type(error).__name__}, a bug", f"with {_TRACEBACK_VARIABLE}=1 it shows where"
+            )
+            sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
 

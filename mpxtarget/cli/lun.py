@@ -66,7 +66,7 @@ def list_(as_json: bool) -> None:
     type=click.Choice(["none", "A", "B", "A-failback", "B-failback"]),
     default="none",
     show_default=True,
-    help="Which controller manages it at start; failback: also after a failure.",
+    help="Preferred path, as on an EVA: which controller manages it at start.",
 )
 def create(
     name: str,

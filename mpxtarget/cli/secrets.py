@@ -34,13 +34,17 @@ def read_secret_file(file: Path) -> str:
     return secret
 
 
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
+
+
 def find_secret(what: str, file: Path | None, option: str, variable: str) -> str:
     """A secret from the file that is given, else from the environment, else from a prompt."""
     if file is not None:
         return read_secret_file(file)
     if secret := os.environ.get(variable):
         return secret
-    if not sys.stdin.isatty():
+    if not _somebody_is_there():
         raise WrongUsage(
             f"the secret of {what} is missing", f"give {option} FILE (- is standard input) or set {variable}"
         )

@@ -229,8 +229,8 @@ def _wwlun(text: str) -> bytes:
 _HEAD = """\
 # The array {name} ({model}), node WWN {wwn}, as `mpxtarget export` wrote it.
 # `mpxtarget apply FILE` makes an array like this one; `--dry-run` shows what that would change.
-# Secrets are not in here. An array that has them already keeps them; a new one needs
-# chap_secret_file = "PATH" where chap is not "none", and target_secret_file = "PATH" too where it is "mutual".
+# Secrets are not in here. An array that has them already keeps them; a new one needs, beside
+# chap = "one-way", chap_secret_file = "PATH", and beside chap = "mutual" also target_secret_file = "PATH".
 """
 
 

@@ -14,7 +14,8 @@ or an error object; its status is 200 as soon as it has begun.
 The rules kept here:
 
 * A peer gets `REQUEST_SECONDS` to send a whole request and `MAX_BODY_BYTES` to say it in; there are at most
-  `MAX_CONNECTIONS` peers.  What cannot be understood is answered once, and the connection is closed.
+  `MAX_CONNECTIONS` peers; more are told so.  What cannot be understood is answered once, and the connection
+  is closed.
 * Verbs that write run one after the other.  One that has begun is finished, whether or not the peer is still
   there.
 * h11 knows HTTP; this module only moves bytes and maps errors to status codes.
@@ -30,6 +31,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from traceback import format_tb
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -131,6 +133,8 @@ class ControlServer:
         assert task is not None
         self._peers.add(task)
         try:
+            if len(self._peers) > 2 * MAX_CONNECTIONS:
+                return  # not even a refusal
             await _Peer(self, reader, writer, self._request_seconds).serve(
                 refuse=len(self._peers) > MAX_CONNECTIONS
             )
@@ -201,12 +205,20 @@ class _Peer:
                 return
             except h11.RemoteProtocolError as error:
                 await self._refuse(_Answer(error.error_status_hint, f"not a request: {error}"))
-                return
             except _Answer as answer:
                 await self._refuse(answer)
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                await self._linger()
                 return
             self._http.start_next_cycle()
+
+    async def _linger(self) -> None:
+        """Read on for a while what is not wanted: closing with bytes unread takes our answer away with it."""
+        self._writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                while await self._reader.read(_CHUNK):
+                    pass
 
     async def _request(self) -> _Request | None:
         head: h11.Request | None = None
@@ -346,8 +358,14 @@ def _answer_for(verb: Verb, error: Exception) -> _Answer:
         return _Answer(400, error.message, error.hint)
     if isinstance(error, Refusal):
         return _Answer(_STATUS_OF.get(error.kind, 409), error.message, error.hint, error.kind)
-    # The text of an unexpected error may quote anything, a secret too: the peer gets its name only.
-    log.error("%s failed", verb.name, exc_info=error)
+    # The text of an unexpected error may quote anything, a secret too: the peer gets its name only, and where
+    # secrets are at hand the log has no more than its name and its place.
+    if verb.secrets:
+        log.error(
+            "%s failed: %s\n%s", verb.name, type(error).__name__, "".join(format_tb(error.__traceback__))
+        )
+    else:
+        log.error("%s failed", verb.name, exc_info=error)
     return _Answer(
         500, f"{verb.name} failed: {type(error).__name__}", "the log of the target says more", "internal"
     )

@@ -51,6 +51,9 @@ class Apply(Arguments, frozen=True):
     force: bool = False
     dry_run: bool = False
 
+    def __repr__(self) -> str:
+        return "Apply(...)"
+
 
 class Applied(Row, frozen=True):
     """`steps` in their order, `left` what is in the array and not in the file."""
@@ -534,6 +537,6 @@ def _lun_name(value: int | None) -> str:
 
 
 VERBS = (
-    Verb("apply", Apply, apply, writes=True, streams=True),
+    Verb("apply", Apply, apply, writes=True, streams=True, secrets=True),
     Verb("export", NoArguments, export, writes=False),
 )

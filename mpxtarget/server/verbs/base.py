@@ -20,7 +20,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -169,6 +169,10 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Base of the argument records: an argument nobody knows is an error, never ignored."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+"""A number that names something.  Anything longer names nothing, and SQLite could not take it."""
+
+
 class NoArguments(Arguments, frozen=True):
     """For verbs that take none."""
 
@@ -186,6 +190,7 @@ class Verb:
     handler: Callable[[Context, Any], Any]
     writes: bool  # needs the lock of the state folder; POST only
     streams: bool = False  # reports progress line by line
+    secrets: bool = False  # its arguments hold secrets: they are never logged
 
     @property
     def summary(self) -> str:

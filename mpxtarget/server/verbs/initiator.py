@@ -52,6 +52,9 @@ class SetChap(Arguments, frozen=True):
     target_secret: str = ""
     off: bool = False
 
+    def __repr__(self) -> str:
+        return f"SetChap(name={self.name!r})"
+
 
 class NameInitiator(Arguments, frozen=True):
     """One initiator."""
@@ -180,6 +183,6 @@ def remove(context: Context, name: str) -> InitiatorRecord:
 VERBS = (
     Verb("initiator/list", NoArguments, list_initiators, writes=False),
     Verb("initiator/add", AddInitiator, add_initiator, writes=True),
-    Verb("initiator/set-chap", SetChap, set_chap, writes=True),
+    Verb("initiator/set-chap", SetChap, set_chap, writes=True, secrets=True),
     Verb("initiator/remove", NameInitiator, remove_initiator, writes=True),
 )

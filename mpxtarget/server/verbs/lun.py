@@ -12,7 +12,17 @@ from mpxtarget.array.records import Preferred
 from mpxtarget.server.errors import Conflict, NotFound, Refusal
 from mpxtarget.server.state import VDISK_FOLDER, PresentationRecord, State, VdiskRecord, VdiskSpec
 from mpxtarget.server.validation import MAX_LUN, MIN_LUN
-from mpxtarget.server.verbs.base import Arguments, Context, Live, NoArguments, Row, UsageError, Verb, together
+from mpxtarget.server.verbs.base import (
+    Arguments,
+    Context,
+    Live,
+    NoArguments,
+    Number,
+    Row,
+    UsageError,
+    Verb,
+    together,
+)
 from mpxtarget.server.verbs.sizes import format_size, parse_lun_size
 
 if TYPE_CHECKING:
@@ -49,10 +59,10 @@ class CreateLun(Arguments, frozen=True):
 
     name: str
     size: int | str | None = None
-    lun: int | Literal["next"] | None = "next"
+    lun: Number | Literal["next"] | None = "next"
     store: str | None = None
     existing: bool = False
-    block_size: int = 512
+    block_size: Number = 512
     read_only: bool = False
     preferred: Preferred = "none"
 
@@ -60,7 +70,7 @@ class CreateLun(Arguments, frozen=True):
 class NameLun(Arguments, frozen=True):
     """`lun` is the name of a virtual disk, or its LUN."""
 
-    lun: int | str
+    lun: Number | str
 
 
 class RemoveLun(NameLun, frozen=True):
@@ -80,7 +90,7 @@ class PresentLun(NameLun, frozen=True):
     """`at` null: the disk's own LUN if it is free there, else the lowest free one."""
 
     initiator: str
-    at: int | None = None
+    at: Number | None = None
 
 
 class UnpresentLun(NameLun, frozen=True):

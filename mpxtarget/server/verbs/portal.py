@@ -14,7 +14,7 @@ from mpxtarget.bridge.portals import (
 )
 from mpxtarget.server.errors import NotFound
 from mpxtarget.server.state import PortalRecord, PortalSpec, State
-from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Row, UsageError, Verb
+from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Number, Row, UsageError, Verb
 
 
 class PortalRow(Row, frozen=True):
@@ -33,7 +33,7 @@ class AddPortal(Arguments, frozen=True):
     """`address` may have the port behind it: `192.0.2.1:3260`, `[2001:db8::1]:3260`."""
 
     address: str
-    port: int | None = None
+    port: Number | None = None
     advertise: str | None = None
     enabled: bool = True
 
@@ -41,13 +41,13 @@ class AddPortal(Arguments, frozen=True):
 class NamePortal(Arguments, frozen=True):
     """`portal` is the number of a portal or its `address:port`."""
 
-    portal: int | str
+    portal: Number | str
 
 
 class AdvertisePortal(Arguments, frozen=True):
     """`advertise` is `host` or `host:port`; null goes back to the portal's own address."""
 
-    portal: int | str
+    portal: Number | str
     advertise: str | None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpxtarget.server.errors import NotFound
-from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Row, Verb
+from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Number, Row, Verb
 
 
 class SessionRow(Row, frozen=True):
@@ -26,7 +26,7 @@ class SessionRow(Row, frozen=True):
 class KillSession(Arguments, frozen=True):
     """`tsih` is the handle of the session, as it is listed."""
 
-    tsih: int
+    tsih: Number
 
 
 def rows(context: Context) -> list[SessionRow]:

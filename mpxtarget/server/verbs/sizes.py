@@ -1,7 +1,8 @@
 """Sizes as people write them.
 
 Units are powers of 1024, as in every EVA tool and in `truncate`: 1G = 1GiB = 1024 ** 3 bytes.  A number
-without a unit is bytes.  Decimal units (GB) are refused, because half of those who write them mean the other thing.
+without a unit is bytes.  Decimal units (GB) are refused, because half of those who write them mean the other
+thing.
 """
 
 from __future__ import annotations
