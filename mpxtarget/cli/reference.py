@@ -56,6 +56,7 @@ the store, serial numbers) stays as it is.
     name = "data"
     size = "10G"
     lun = 1                              # or "none": only presentations show it
+    existing = true                      # do not make the store, use the one that is there
 
     [[lun.present]]
     initiator = "iqn.1991-05.com.microsoft:host.example"

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mpxtarget.cli.calls import Failure, failures, settings_of
+from mpxtarget.cli.calls import LOCK_SECONDS, Failure, failures, settings_of
 from mpxtarget.cli.options import state_option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mpxtarget.server.lock import FolderLock
     from mpxtarget.server.state import State
     from mpxtarget.server.target import TargetServer
 
@@ -35,12 +36,8 @@ def serve(demo: bool, log_level: str) -> None:
     folder = settings_of(click.get_current_context()).folder
     _log_to_stderr(log_level)
     with failures():
-        state = _open(folder, demo)
-        with state:
-            from mpxtarget.server.lock import FolderLock
-
-            with FolderLock(state.folder):
-                _run(state)
+        with _open(folder, demo) as state, _lock(state.folder):
+            _run(state)
 
 
 def _open(folder: Path, demo: bool) -> State:
@@ -57,6 +54,24 @@ def _open(folder: Path, demo: bool) -> State:
     state = create_array(folder)
     click.echo(f"made a new array in {state.folder}")
     return state
+
+
+def _lock(folder: Path) -> FolderLock:
+    """The lock of the folder; a command that has it for a moment is waited for, another `serve` is not."""
+    import time
+
+    from mpxtarget.server import lock
+    from mpxtarget.server.errors import Busy
+
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return lock.FolderLock(folder)
+        except Busy:
+            _, purpose = lock.holder(folder) or (0, "")
+            if purpose == lock.SERVING or time.monotonic() >= give_up:
+                raise
+        time.sleep(0.05)
 
 
 def _run(state: State) -> None:

@@ -163,6 +163,21 @@ def test_an_existing_store_that_is_too_small_is_refused_by_name(array: Array) ->
     assert array.ok("lun", "create", "data", "--existing").startswith("created data: LUN 1, 1K")
 
 
+def test_a_store_whose_io_hangs_does_not_hang_the_verbs(live: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mpxtarget.server.verbs import lun
+
+    assert live.target is not None
+    monkeypatch.setattr(lun, "LET_GO_SECONDS", 0.05)
+    live.ok("lun", "create", "data", "--size", "1M")
+    store = live.target.stores[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(live.target.executor, "busy", lambda disk: True)
+        live.ok("lun", "remove", "data")
+    assert "in use" in live.refused("lun", "create", "data", "--existing")
+    store.close()
+    live.ok("lun", "create", "data", "--existing")
+
+
 def test_a_store_in_use_elsewhere_is_refused(array: Array) -> None:
     (array.folder / "vdisks").mkdir(exist_ok=True)
     backing_stores.create("file:vdisks/data.img", 1 << 20, base=array.folder)

@@ -114,6 +114,20 @@ def test_the_second_on_one_folder_is_refused_and_names_the_first(folder: Path) -
         assert client.request(folder, "status", {})["pid"] == server.pid
 
 
+def test_it_waits_for_a_command_that_has_the_lock_for_a_moment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpxtarget.cli import serve
+    from mpxtarget.server.lock import FolderLock
+
+    ran: list[State] = []
+    lock = FolderLock(folder, "lun/create")
+    monkeypatch.setattr(serve, "_run", ran.append)
+    monkeypatch.setattr("time.sleep", lambda _: lock.release())
+    Array(folder).ok("serve")
+    assert len(ran) == 1
+
+
 def test_after_a_kill_it_starts_again(folder: Path) -> None:
     with serving(folder) as (server, _):
         server.kill()

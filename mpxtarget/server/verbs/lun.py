@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,9 @@ from mpxtarget.server.verbs.sizes import format_size, parse_lun_size
 
 if TYPE_CHECKING:
     from mpxtarget.scsi.logical_unit import Disk
+
+log = logging.getLogger(__name__)
+LET_GO_SECONDS = 5.0
 
 
 class Presented(Row, frozen=True):
@@ -283,13 +287,22 @@ async def remove(context: Context, record: VdiskRecord) -> None:
 
 
 async def _let_go(live: Live, vdisk_id: int, disk: Disk) -> None:
-    """Close the store of a disk that is gone, as soon as no thread works on it any more."""
+    """Close the store of a disk that is gone, as soon as no thread works on it any more.
+
+    I/O that hangs must not hang the verbs too: such a store stays open until the target stops.
+    """
     import asyncio
 
-    while live.executor.busy(disk):  # noqa: ASYNC110 - once per removed disk, and nobody sets an event for it
-        await asyncio.sleep(0.01)
+    store = live.stores.pop(vdisk_id)
+    try:
+        async with asyncio.timeout(LET_GO_SECONDS):
+            while live.executor.busy(disk):  # noqa: ASYNC110 - once per removed disk, nobody sets an event for it
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        log.error("%s stays open: its I/O does not come to an end", store.url)
+        return
     live.executor.forget(disk)
-    await asyncio.to_thread(live.stores.pop(vdisk_id).close)
+    await asyncio.to_thread(store.close)
 
 
 async def change(context: Context, old: VdiskRecord, new: VdiskRecord) -> VdiskRecord:
