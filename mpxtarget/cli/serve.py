@@ -35,9 +35,8 @@ def serve(demo: bool, log_level: str) -> None:
     """
     folder = settings_of(click.get_current_context()).folder
     _log_to_stderr(log_level)
-    with failures():
-        with _open(folder, demo) as state, _lock(state.folder):
-            _run(state)
+    with failures(), _open(folder, demo) as state, _lock(state.folder):
+        _run(state)
 
 
 def _open(folder: Path, demo: bool) -> State:
