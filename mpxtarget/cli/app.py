@@ -105,7 +105,9 @@ def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], de
     """Make a new array in the state folder."""
     if demo and portals:
         raise WrongUsage("--demo has portals of its own", "leave out --demo or --portal")
-    folder = settings_of(click.get_current_context()).folder
+    settings = settings_of(click.get_current_context())
+    folder = settings.folder
+    where = f" --state {settings.state}" if settings.state is not None else ""
     with failures():
         from mpxtarget.server.assemble import create_array
         from mpxtarget.server.state import PortalSpec
@@ -119,8 +121,8 @@ def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], de
             record = state.array()
             click.echo(f"made array {record.name} ({record.model}) in {state.folder}")
             if not state.list_vdisks():
-                click.echo("add a LUN with: mpxtarget lun create data --size 10G")
-            click.echo("run it with: mpxtarget serve")
+                click.echo(f"add a LUN with: mpxtarget lun create data --size 10G{where}")
+            click.echo(f"run it with: mpxtarget serve{where}")
 
 
 @mpxtarget.command()
