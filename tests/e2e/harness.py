@@ -61,10 +61,12 @@ class TargetUnderTest:
         self.portals: list[Portal] = []
         self._log = folder.with_name(f"{folder.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
+        self.target_names: list[str] = []
         mpxtarget("init", "--state", folder, "--portal", "127.0.0.1:0", "--portal", "127.0.0.1:0")
-        for number in range(1, disks + 1):
-            self.cli("lun", "create", f"vdisk{number}", "--size", str(size))
-        self.target_names: list[str] = [row["name"] for row in self.listing("target", "list")]
+        luns = "".join(f'[[lun]]\nname = "vdisk{n}"\nsize = {size}\nlun = {n}\n' for n in range(1, disks + 1))
+        configuration = folder.with_name(f"{folder.name}.toml")
+        configuration.write_text(luns)
+        self.cli("apply", configuration)
 
     # What it is
 
@@ -131,12 +133,18 @@ class TargetUnderTest:
             )
         self.eventually(lambda: _READY in self.read_log(), "the target does not start")
         self.portals = portals_of(self.read_log())
+        self.target_names = section_of(self.read_log(), "Targets")
         return self
 
     def stop(self) -> int:
         """End it with SIGTERM; returns its exit status."""
         assert self._process is not None, "not started"
         return end(self._process)
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself; returns its exit status."""
+        assert self._process is not None, "not started"
+        return self._process.wait(20)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -163,7 +171,12 @@ class TargetUnderTest:
 
 def portals_of(banner: str) -> list[Portal]:
     """The portals that the banner of `mpxtarget serve` names, in its order."""
-    section = re.search(r"^Portals\n((?:  \S+\n)+)", banner, re.MULTILINE)
-    assert section, f"no portals in the banner:\n{banner}"
-    parts = (line.strip().rpartition(":") for line in section[1].splitlines())
+    parts = (line.rpartition(":") for line in section_of(banner, "Portals"))
     return [Portal(host, int(port)) for host, _, port in parts]
+
+
+def section_of(banner: str, heading: str) -> list[str]:
+    """The lines below a heading of the banner."""
+    section = re.search(rf"^{heading}\n((?:  \S+\n)+)", banner, re.MULTILINE)
+    assert section, f"no {heading} in the banner:\n{banner}"
+    return [line.strip() for line in section[1].splitlines()]

@@ -15,7 +15,7 @@ import pytest
 from mpxtarget.testing.client import ConnectionLost, Initiator
 
 from .harness import Portal, TargetUnderTest
-from .scsi import BLOCK, settle
+from .scsi import BLOCK, GOOD, settle
 from .tcp_proxy import TcpProxy
 
 CUTS = 40
@@ -67,11 +67,17 @@ async def log_in(portal: Portal, target: str, isid: int) -> Initiator:
 
 
 async def write_slots(session: Initiator, steady: Initiator, ledger: Ledger, slots: list[int]) -> None:
-    """Write to these slots one after the other; read what was acknowledged by the other path at once."""
+    """Write to these slots one after the other; read what was acknowledged by the other path at once.
+
+    Every third write has FUA: it takes longer, so that cuts find it between the wire and the disk.
+    """
     for slot in slots:
         data = ledger.next_for(slot)
         number = ledger.sent[slot]
-        await session.write(LUN, slot * SLOT_BLOCKS, data)
+        flags = 0x08 if number % 3 == 0 else 0x00
+        cdb = struct.pack(">BBIBHB", 0x2A, flags, slot * SLOT_BLOCKS, 0, SLOT_BLOCKS, 0)
+        result = await session.scsi(LUN, cdb, data)
+        assert result.status == GOOD, f"{result}"
         ledger.acknowledged[slot] = number
         ledger.check(slot, await steady.read(LUN, slot * SLOT_BLOCKS, SLOT_BLOCKS))
 
@@ -88,7 +94,9 @@ async def test_with_one_path_cut_again_and_again(target: TargetUnderTest) -> Non
         for cut in range(CUTS):
             session = await log_in(cable.portal, name, CUT_ISID)
             tsihs.add(session.connection.tsih)
+            # What was cut off is written again first, as a host does it: no older write may come after it.
             order = dice.sample(range(SLOTS), SLOTS)
+            order.sort(key=lambda slot: ledger.acknowledged[slot] == ledger.sent[slot])
             lanes = [
                 asyncio.create_task(write_slots(session, steady, ledger, order[lane::DEPTH]))
                 for lane in range(DEPTH)

@@ -107,7 +107,7 @@ def test_it_stops_cleanly_when_it_is_told_to(fresh_target: TargetUnderTest, numb
         peer.check(0, 1)
         os.kill(fresh_target.pid, number)
         assert peer.receive() is None
-    assert fresh_target.stop() == 0
+    assert fresh_target.wait() == 0
     text = fresh_target.read_log()
     assert text.rstrip().endswith("stopped"), text
     assert "Traceback" not in text
@@ -119,7 +119,7 @@ def test_what_was_acknowledged_is_there_after_the_target_was_killed(fresh_target
         for number in range(64):
             assert peer.write(number * 128, data).status == 0
         os.kill(fresh_target.pid, signal.SIGKILL)
-    assert fresh_target.stop() == -signal.SIGKILL
+    assert fresh_target.wait() == -signal.SIGKILL
     fresh_target.start()
     with RawPeer(fresh_target.portals[0]).ready(fresh_target.target_names[0]) as peer:
         for number in range(64):
