@@ -263,7 +263,7 @@ class Transport:
         self._read(True)
         if self._held_up:
             self._held_up = False
-            self._process()
+            self._loop.call_soon(self._process)  # not from here: a peer that reads on would nest this deeply
 
     def _write(self, wanted: bool) -> None:
         if wanted != self._writing and not self.closed:
