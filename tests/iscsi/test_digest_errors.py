@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mpxtarget.pdu import (
@@ -218,7 +220,7 @@ def test_corrupt_text_and_pings_are_rejected_and_that_is_all(world: World) -> No
 def test_the_rest_of_a_corrupt_command_is_dropped_and_its_retry_is_whole(world: World) -> None:
     host = world.host(keys=BOTH)
     content = data(1024)
-    write = {
+    write: dict[str, Any] = {
         "lun": LUN,
         "write": 1,
         "final": 0,

@@ -176,12 +176,9 @@ def test_reads_stall_while_the_output_waits_for_its_peer(make_world: MakeWorld) 
     assert len(host.target.output) <= 2 * ARENA_SIZE
     assert len(host.target.connection.stalled) >= 31
     host.run()
-    assert (
-        [done.data[:8] for done in host.events[-32:]]
-        == [  # type: ignore[union-attr]
-            bytes(world.store.content[number * 512 :][:8]) for number in range(32)
-        ]
-    )
+    assert [done.data[:8] for done in host.events[-32:]] == [
+        bytes(world.store.content[number * 512 :][:8]) for number in range(32)
+    ]
 
 
 @pytest.mark.conformance("RDF-002")

@@ -35,7 +35,7 @@ def alive(host: Host) -> bool:
 def come_back(world: World, old: Host, **changes: Any) -> Host:
     """A login that reinstates the connection of another: it says nothing of what belongs to the session."""
     options = old.machine.options
-    how = {
+    how: dict[str, Any] = {
         "isid": options.isid,
         "cid": options.cid,
         "tsih": old.machine.tsih,
@@ -190,11 +190,9 @@ def test_a_login_that_has_only_begun_leaves_the_old_session_alone(world: World) 
 
 @pytest.mark.conformance("SES-013", "SES-014")
 @pytest.mark.parametrize("other", [{"target": OTHER_TARGET}, {"isid": OTHER_ISID}, {"initiator": OTHER_HOST}])
-def test_another_target_isid_or_initiator_is_another_session(
-    world: World, other: dict[str, str | int]
-) -> None:
+def test_another_target_isid_or_initiator_is_another_session(world: World, other: dict[str, Any]) -> None:
     first = world.host(isid=ISID)
-    second = world.host(**{"isid": ISID, "target": TARGET, "initiator": HOST} | other)
+    second = world.host(**({"isid": ISID, "target": TARGET, "initiator": HOST} | other))
     assert len(world.sessions) == 2
     assert alive(first)
     assert alive(second)

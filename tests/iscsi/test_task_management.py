@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mpxtarget.pdu import (
@@ -23,12 +25,11 @@ from support.world import LUN, OTHER_HOST, OTHER_LUN, Host, World, calm, only, r
 
 COMPLETE, NO_TASK, NO_LUN = 0, 1, 2
 SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No"}
-READ = {"read_length": 512}
 
 
 def pending(host: Host, lun: int = LUN, lba: int = 0) -> int:
     """A read that waits in its lane."""
-    itt = host.command(lun, read_10(lba, 1), **READ)
+    itt = host.command(lun, read_10(lba, 1), read_length=512)
     assert not host.ended(itt)
     return itt
 
@@ -191,7 +192,7 @@ def test_status_comes_before_the_answer_to_its_abort_or_never(world: World) -> N
     host = world.host()
     for at_once in (True, False):
         world.store.at_once = at_once
-        itts = [host.machine.command(LUN, read_10(lba, 1), **READ) for lba in range(8)]
+        itts = [host.machine.command(LUN, read_10(lba, 1), read_length=512) for lba in range(8)]
         for itt in itts:
             host.machine.task_management(TmfFunction.ABORT_TASK, referenced=itt)
         host.run()
@@ -364,14 +365,12 @@ def test_a_cold_reset_is_not_authorized(world: World) -> None:
 def test_io_that_hangs_can_be_aborted_and_its_late_end_changes_nothing(world: World, cdb: str) -> None:
     stuck(world)
     host = world.host()
-    itt = host.command(
-        LUN,
-        **{
-            "read": {"cdb": read_10(0, 8), "read_length": 4096},
-            "write": {"cdb": write_10(0, 8), "data_out": data(4096)},
-            "flush": {"cdb": SYNCHRONIZE_CACHE},
-        }[cdb],
-    )
+    how: dict[str, Any] = {
+        "read": {"cdb": read_10(0, 8), "read_length": 4096},
+        "write": {"cdb": write_10(0, 8), "data_out": data(4096)},
+        "flush": {"cdb": SYNCHRONIZE_CACHE},
+    }[cdb]
+    itt = host.command(LUN, **how)
     assert host.tmf(TmfFunction.ABORT_TASK, referenced=itt) == COMPLETE
     only(host.say(host.make.scsi_command(lun=LUN, itt=itt)), ScsiResponse)  # the tag is free again
     mark = len(host.seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -30,15 +31,13 @@ def sense_of(answers: Iterable[tuple[Pdu, bytes]]) -> tuple[int, int, int]:
 
 def write_command(host: Host, blocks: int, **changes: int) -> ScsiCommand:
     """A WRITE(10) to LBA 0 whose data is still to be sent."""
-    return host.make.scsi_command(
-        **{
-            "lun": LUN,
-            "write": 1,
-            "expected_data_transfer_length": blocks * 512,
-            "cdb": write_10(0, blocks),
-        }
-        | changes
-    )
+    fields: dict[str, Any] = {
+        "lun": LUN,
+        "write": 1,
+        "expected_data_transfer_length": blocks * 512,
+        "cdb": write_10(0, blocks),
+    }
+    return host.make.scsi_command(**fields | changes)
 
 
 def asked(host: Host, blocks: int) -> R2T:

@@ -219,7 +219,9 @@ async def test_statistics_count_what_went_both_ways(served: Served) -> None:
 
 @pytest.mark.conformance("SES-009", "LGO-010")
 async def test_stopping_ends_everything(tmp_path: Path) -> None:
-    state = State.create(tmp_path / "state", portals=(), vdisks=[VdiskSpec("one", 1 << 20, store_url="memory:")])
+    state = State.create(
+        tmp_path / "state", portals=(), vdisks=[VdiskSpec("one", 1 << 20, store_url="memory:")]
+    )
     server = TargetServer(state)
     await server.start()
     await server.open_portal(PortalRecord(PORTAL, "127.0.0.1", 0, None, True))

@@ -299,7 +299,7 @@ async def test_an_idle_connection_owns_no_buffer(connect: Connect) -> None:
     for line in lines:
         await line.log_in()
         line.machine.command(LUN, read_10(0, 8), read_length=4096)
-        await line.until(lambda line=line: line.done())
+        await line.until(line.done)
         line.sock.send(NopOut(itt=1).to_bytes()[:30])  # and a part of a PDU
     await lines[0].stalled()
     for line in lines:
