@@ -9,6 +9,7 @@ import pytest
 from mpxtarget.iscsi import transfer
 from mpxtarget.iscsi.output import ARENA_SIZE
 from mpxtarget.pdu import NO_TAG, DataIn, ScsiResponse
+from mpxtarget.testing import CommandDone
 from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, inquiry, read_10, read_16, write_10
 from support.fixtures import MakeWorld
 from support.world import LUN, Host, Scripted, World, only
@@ -176,7 +177,7 @@ def test_reads_stall_while_the_output_waits_for_its_peer(make_world: MakeWorld) 
     assert len(host.target.output) <= 2 * ARENA_SIZE
     assert len(host.target.connection.stalled) >= 31
     host.run()
-    assert [done.data[:8] for done in host.events[-32:]] == [
+    assert [done.data[:8] for done in host.of(CommandDone)] == [
         bytes(world.store.content[number * 512 :][:8]) for number in range(32)
     ]
 

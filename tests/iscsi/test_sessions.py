@@ -192,7 +192,8 @@ def test_a_login_that_has_only_begun_leaves_the_old_session_alone(world: World) 
 @pytest.mark.parametrize("other", [{"target": OTHER_TARGET}, {"isid": OTHER_ISID}, {"initiator": OTHER_HOST}])
 def test_another_target_isid_or_initiator_is_another_session(world: World, other: dict[str, Any]) -> None:
     first = world.host(isid=ISID)
-    second = world.host(**({"isid": ISID, "target": TARGET, "initiator": HOST} | other))
+    options: dict[str, Any] = {"isid": ISID, "target": TARGET, "initiator": HOST}
+    second = world.host(**options | other)
     assert len(world.sessions) == 2
     assert alive(first)
     assert alive(second)

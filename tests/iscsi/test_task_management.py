@@ -365,12 +365,12 @@ def test_a_cold_reset_is_not_authorized(world: World) -> None:
 def test_io_that_hangs_can_be_aborted_and_its_late_end_changes_nothing(world: World, cdb: str) -> None:
     stuck(world)
     host = world.host()
-    how: dict[str, Any] = {
+    ways: dict[str, dict[str, Any]] = {
         "read": {"cdb": read_10(0, 8), "read_length": 4096},
         "write": {"cdb": write_10(0, 8), "data_out": data(4096)},
         "flush": {"cdb": SYNCHRONIZE_CACHE},
-    }[cdb]
-    itt = host.command(LUN, **how)
+    }
+    itt = host.command(LUN, **ways[cdb])
     assert host.tmf(TmfFunction.ABORT_TASK, referenced=itt) == COMPLETE
     only(host.say(host.make.scsi_command(lun=LUN, itt=itt)), ScsiResponse)  # the tag is free again
     mark = len(host.seen)
