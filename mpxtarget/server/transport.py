@@ -155,7 +155,16 @@ class Transport:
                 self._inbox_start = pos
                 if not self._held_up:
                     self._settle_inbox()
+        if self._reading and self._plain() and self._send() and not self.closed:
+            return  # the usual case: all is said in one send, and nothing waits
         self.flush()
+
+    def _plain(self) -> bool:
+        """Whether sending is all there is to do."""
+        c = self.connection
+        return not (
+            c.output.backlog or c.stalled or self._held_up or self._writing or c.phase != Phase.FULL_FEATURE
+        )
 
     def _settle_inbox(self) -> None:
         """Give the receive buffer back if little or nothing is left in it."""
