@@ -153,8 +153,8 @@ class Bridge:
         """What SendTargets answers: TargetName and TargetAddress values of all targets, or of the one named.
 
         `reached` is the address and port of ours that the initiator is connected to; they stand for a portal
-        that listens on every address. An initiator that may not log in, and a target that is not there, give
-        an empty answer.
+        that listens on every address. Portals that cannot be got to from there are left out. An initiator
+        that may not log in, and a target that is not there, give an empty answer.
         """
         try:
             self.admit(initiator, target)
@@ -165,12 +165,8 @@ class Bridge:
         return [(each.name, addresses) for each in wanted if each.name not in self._offline]
 
     def _addresses(self, reached: tuple[str, int]) -> list[str]:
-        addresses = {
-            f"{advertised(portal, reached)},{PORTAL_GROUP_TAG}": None
-            for portal in self.portals.values()
-            if portal.enabled
-        }
-        return list(addresses)
+        told = (advertised(portal, reached) for portal in self.portals.values() if portal.enabled)
+        return list(dict.fromkeys(f"{address},{PORTAL_GROUP_TAG}" for address in told if address is not None))
 
     def _target(self, name: str) -> Target:
         target = self._known_target(name)

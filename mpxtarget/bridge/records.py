@@ -13,7 +13,8 @@ class PortalRecord:
 
     id: int
     address: str
-    """An IPv4 or IPv6 address without brackets; `0.0.0.0` and `::` are every address of the machine."""
+    """An IPv4 or IPv6 address without brackets; `0.0.0.0` is every IPv4 address of
+    the machine, `::` every IPv6 address."""
     port: int
     """0: the system chooses one when the portal is opened."""
     advertise: str | None

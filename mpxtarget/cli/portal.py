@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.option("--advertise", metavar="HOST[:PORT]", help="What discovery answers instead (NAT, containers).")
 @click.option("--disabled", is_flag=True, help="Add it without listening on it.")
 def add(address: str, port: int | None, advertise: str | None, disabled: bool) -> None:
-    """Add a portal; 0.0.0.0 and [::] are every address of this machine."""
+    """Add a portal; 0.0.0.0 is every IPv4 address of this machine, [::] every IPv6 address."""
     row = call(
         "portal/add", {"address": address, "port": port, "advertise": advertise, "enabled": not disabled}
     )

@@ -24,13 +24,15 @@ def read_secret_file(file: Path) -> str:
             f"cannot read the secret in {file}: {error.strerror}", "name a file that has it"
         ) from None
     try:
-        secret = line.decode().rstrip("\r\n")
+        # Windows editors begin a file with a byte order mark, which no host would send.
+        secret = line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise WrongUsage(
             f"the secret in {file} is not text in UTF-8", "name a file that has it as text"
         ) from None
     if not secret:
-        raise WrongUsage(f"there is no secret in {file}", "it has to be in the first line")
+        where = "on standard input" if str(file) == "-" else f"in {file}"
+        raise WrongUsage(f"there is no secret {where}", "it has to be in the first line")
     return secret
 
 

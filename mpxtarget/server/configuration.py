@@ -125,7 +125,7 @@ class Configuration(_Entry, frozen=True):
 def parse(text: str) -> Configuration:
     """Read a file.  Raises Invalid, which names the place in the file."""
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(text.removeprefix("\ufeff"))  # Windows editors begin a file with it
     except tomllib.TOMLDecodeError as error:
         raise Invalid(
             f"the file is not TOML: {error}", "`mpxtarget export` shows what it looks like"

@@ -14,7 +14,7 @@ from typing import Final
 
 from mpxtarget.array.models import MODELS
 from mpxtarget.array.records import ArrayRecord, VdiskRecord
-from mpxtarget.bridge.portals import InvalidAddress, normalise_address, parse_advertise
+from mpxtarget.bridge.portals import InvalidAddress, normalise_address, parse_advertise, shown
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord
 from mpxtarget.iscsi.names import InvalidName, normalize_name
 from mpxtarget.server.errors import Invalid
@@ -52,8 +52,13 @@ def lun(value: int) -> int:
 def vdisk_name(name: str) -> str:
     if _OBJECT_NAME.fullmatch(name) is None:
         raise Invalid(
-            f"{name!r} cannot be the name of a vdisk",
+            f"{shown(name)} cannot be the name of a vdisk",
             "use 1 to 32 letters, digits, '.', '_' and '-', the first a letter or a digit",
+        )
+    if name.isdigit():
+        raise Invalid(
+            f"{name!r} cannot be the name of a vdisk: commands would take it for a LUN",
+            f"put a letter in it, for example vdisk{name[:27]}",
         )
     return name
 
@@ -107,7 +112,10 @@ def portal(record: PortalRecord) -> PortalRecord:
     try:
         address = normalise_address(record.address)
     except InvalidAddress as error:
-        raise Invalid(str(error), "use 0.0.0.0 or :: for every address of this machine") from None
+        raise Invalid(
+            str(error),
+            "name an address of this machine, or 0.0.0.0 for all its IPv4, :: for all its IPv6 ones",
+        ) from None
     if not 0 <= record.port <= 65535:
         raise Invalid(
             f"{record.port} is not a TCP port", "iSCSI targets listen on 3260; 0 lets the system choose"
@@ -116,7 +124,9 @@ def portal(record: PortalRecord) -> PortalRecord:
         try:
             parse_advertise(record.advertise)
         except InvalidAddress as error:
-            raise Invalid(str(error)) from None
+            raise Invalid(
+                f"advertise: {error}", "say what a host connects to: HOST or HOST:PORT, [IPV6]:PORT"
+            ) from None
     return PortalRecord(record.id, address, record.port, record.advertise, record.enabled)
 
 

@@ -109,7 +109,34 @@ def test_portals_that_look_alike_from_outside_are_told_once() -> None:
 
 def test_portals_change_at_once() -> None:
     made = bridge()
+    reached = ("127.0.0.1", 3260)
     made.remove_portal(1)
-    assert made.send_targets(INITIATOR, None, REACHED)[0][1] == ["127.0.0.1:3261,1"]
+    assert made.send_targets(INITIATOR, None, reached)[0][1] == ["127.0.0.1:3261,1"]
     made.remove_portal(2)
-    assert made.send_targets(INITIATOR, None, REACHED)[0][1] == []
+    assert made.send_targets(INITIATOR, None, reached)[0][1] == []
+
+
+@pytest.mark.conformance("DSC-014")
+@pytest.mark.parametrize(
+    ("reached", "told"),
+    [
+        ("192.0.2.7", ["192.0.2.7:3260,1"]),
+        ("::ffff:192.0.2.7", ["192.0.2.7:3260,1", "192.0.2.7:3261,1"]),
+        ("2001:db8::7", ["[2001:db8::7]:3261,1"]),
+    ],
+)
+def test_a_wildcard_portal_is_told_only_where_it_listens(reached: str, told: list[str]) -> None:
+    assert addresses(portal("0.0.0.0"), portal("::", 3261), reached=(reached, 3260)) == told
+
+
+@pytest.mark.conformance("DSC-011")
+def test_a_loopback_portal_is_told_to_those_who_came_by_loopback() -> None:
+    portals = portal("127.0.0.1"), portal("::1"), portal("192.0.2.7", 3261)
+    everything = ["127.0.0.1:3260,1", "[::1]:3260,1", "192.0.2.7:3261,1"]
+    assert addresses(*portals, reached=("127.0.0.1", 3260)) == everything
+    assert addresses(*portals, reached=("::1", 3260)) == everything
+    assert addresses(*portals, reached=("192.0.2.7", 3261)) == ["192.0.2.7:3261,1"]
+
+
+def test_a_loopback_portal_with_another_name_is_told_by_it() -> None:
+    assert addresses(portal("127.0.0.1", advertise="san.example")) == ["san.example:3260,1"]

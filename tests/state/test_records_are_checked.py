@@ -123,6 +123,21 @@ def test_a_portal_listens_on_an_address(state: State, address: str) -> None:
         state.add_portal(PortalSpec(address))
 
 
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("224.0.0.1", "a group"),
+        ("ff02::1", "a group"),
+        ("255.255.255.255", "a group"),
+        ("::ffff:127.0.0.1", "write 127.0.0.1"),
+        ("fe80::1%lo", "link-local"),
+    ],
+)
+def test_a_portal_has_an_address_that_hosts_can_connect_to(state: State, address: str, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        state.add_portal(PortalSpec(address))
+
+
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_portal_has_a_tcp_port(state: State, port: int) -> None:
     with pytest.raises(Invalid, match="TCP port"):
@@ -136,7 +151,22 @@ def test_the_port_is_3260_unless_said_otherwise(state: State) -> None:
 
 @pytest.mark.parametrize(
     "advertise",
-    ["", ":3260", "a b", "host:", "host:0", "host:65536", "host:x", "[::1]x", "-a.b", "[1.2.3.4", "a" * 64],
+    [
+        "",
+        ":3260",
+        "a b",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:x",
+        "[::1]x",
+        "-a.b",
+        "[1.2.3.4",
+        "a" * 64,
+        "0.0.0.0",
+        "[::]:1",
+        "h:" + "9" * 5000,
+    ],
 )
 def test_advertise_is_host_or_host_and_port(state: State, advertise: str) -> None:
     with pytest.raises(Invalid):

@@ -11,6 +11,7 @@ from mpxtarget.bridge.portals import (
     format_address,
     is_wildcard,
     normalise_address,
+    shown,
 )
 from mpxtarget.server.errors import NotFound
 from mpxtarget.server.state import PortalRecord, PortalSpec, State
@@ -90,16 +91,20 @@ def _row(context: Context, record: PortalRecord, sessions: int = 0) -> PortalRow
 
 def split_address(text: str, port: int | None = None) -> tuple[str, int]:
     """Address and port of what people write; whether it is an address the state decides.  UsageError."""
-    address, given = text, ""
+    address, colon, given = text, "", ""
     if text.startswith("["):
-        address, _, given = text[1:].partition("]")
-        given = given.removeprefix(":")
+        inside, bracket, behind = text[1:].partition("]")
+        if bracket and behind[:1] in ("", ":"):
+            address, colon, given = inside, behind[:1], behind[1:]
     elif text.count(":") == 1:  # more than one: an IPv6 address without a port
-        address, _, given = text.partition(":")
-    if not given:
+        address, colon, given = text.partition(":")
+    if not colon:
         return address, DEFAULT_PORT if port is None else port
     if not (given.isascii() and given.isdigit() and len(given) <= 5):
-        raise UsageError(f"{text!r}: {given!r} is not a TCP port", "write ADDRESS or ADDRESS:PORT")
+        raise UsageError(
+            f"{shown(text)}: {shown(given)} is not a TCP port",
+            "write ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6",
+        )
     if port is not None and port != int(given):
         raise UsageError(f"{text!r} says port {given}, and the port given is {port}", "give the port once")
     return address, int(given)

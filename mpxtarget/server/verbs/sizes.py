@@ -64,8 +64,9 @@ def parse_lun_size(value: int | str, block_size: int) -> int:
     size = parse_size(value)
     if size % block_size:
         below = size // block_size * block_size
+        above = below + block_size
         raise ValueError(
             f"size {value!r} is not a multiple of the block size {block_size}; "
-            f"the nearest are {below} and {below + block_size}"
+            + (f"the nearest are {below} and {above}" if below else f"the least is {above}")
         )
     return size
