@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpxtarget.pdu import NO_TAG, R2T, LoginResponse
+from mpxtarget.testing import R2TReceived
 from support.cdb import TEST_UNIT_READY, data, write_10
 from support.world import LUN, Host, World, only
 
@@ -84,16 +85,21 @@ def test_data_that_comes_slowly_is_waited_for(world: World) -> None:
 @pytest.mark.conformance("WRT-019", "WRT-020")
 def test_the_time_a_store_takes_is_not_the_initiators(world: World) -> None:
     world.store.close_gate()
+    world.now = 100.0
     host = world.host(keys=SOLICITED | {"MaxBurstLength": "262144"})
     itts = [host.command(LUN, write_10(4096 // 2 * n, 2048), data_out=data(1 << 20, n)) for n in range(4)]
     itts += [host.command(LUN, write_10(0, 2048), data_out=data(1 << 20, 9)) for _ in range(12)]
     assert len(host.pdus(R2T)) < 16 * 4, "they wait for memory"
     world.pass_time(300)
     assert not host.closed
+    host.machine.hold_r2ts = True
     world.store.open_gate()
     world.settle()
-    world.pass_time(5)
-    assert not host.closed
+    world.pass_time(29)
+    assert not host.closed, "the initiator's time begins with the R2T"
+    host.machine.hold_r2ts = False
+    for event in host.of(R2TReceived):
+        host.machine.answer(event.r2t)
     world.settle()
     assert all(host.done(itt).status == 0 for itt in itts)
 

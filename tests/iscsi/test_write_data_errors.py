@@ -162,12 +162,17 @@ def test_unsolicited_data_beyond_the_first_burst_ends_the_session(world: World) 
 @pytest.mark.conformance("CMD-009", "WRT-001", "RSP-006")
 def test_unsolicited_data_against_initial_r2t_is_taken_and_refused(world: World) -> None:
     host = world.host(keys=SOLICITED)
-    command = write_command(host, 4, final=0)
+    blocks = host.session.parameters.first_burst_length // 512 + 4
+    command = write_command(host, blocks, final=0)
     assert host.say(command) == []
-    burst = R2T(itt=command.itt, ttt=NO_TAG)
-    for number in range(3):
-        assert out(host, burst, 512 * number, 512, data_sn=number, final=0) == []
-    assert sense_of(out(host, burst, 1536, 512, data_sn=3)) == UNEXPECTED_UNSOLICITED_DATA
+    last = blocks // 4 - 1
+    for number in range(last + 1):
+        pdu = host.make.data_out(
+            itt=command.itt, data_sn=number, buffer_offset=2048 * number, final=int(number == last)
+        )
+        answers = host.say(pdu, data(2048))
+        assert (answers == []) == (number < last)
+    assert sense_of(answers) == UNEXPECTED_UNSOLICITED_DATA
     assert not any(world.store.content)
     is_alive(host)
 

@@ -278,10 +278,10 @@ class World:
 
     def settle(self) -> None:
         """Wait until all lanes are empty, and let all hosts hear of it."""
+        self.run()
         while self.executor.busy(self.disk) or self.executor.busy(self.other_disk):
             assert self.drain(), "a lane does not finish"
             self.run()
-        self.run()
 
     def run(self) -> None:
         """Carry what is on its way."""
