@@ -52,7 +52,9 @@ class BlockStore(DescriptorStore):
         try:
             status = os.fstat(fd)
             if not is_block_device(status):
-                raise StoreError(f"{path} is not a block device: write file:{path} for a file")
+                raise StoreError(
+                    f"{path} is not a block device: name a block device, or write file:PATH for a file"
+                )
             available = _device_size(path, fd)
             if size is not None:
                 check_size(url, size)

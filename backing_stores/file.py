@@ -78,28 +78,35 @@ class FileStore(DescriptorStore):
 
     @classmethod
     def create(cls, url: str, size: int, *, base: Path | None = None) -> None:
-        """Make a sparse file that only its owner can read; it is on the disk when this returns."""
+        """Make a sparse file that only its owner can read; it is on the disk when this returns.
+
+        A file that somebody was killed in the middle of making is taken over: it is of this size or empty,
+        and nothing has ever been written to it.
+        """
         check_size(url, size)
         path = path_of(url, base)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            raise StoreError(
-                f"{path} already exists and is not overwritten: remove it, or choose another name"
-            ) from None
+            fd = _take_over(path, size)
         except FileNotFoundError:
             raise StoreError(
                 f"{path} cannot be made, its folder does not exist: make the folder first"
             ) from None
         except OSError as error:
-            raise StoreError(f"{path} cannot be made: {error.strerror}") from error
+            raise StoreError(
+                f"{path} cannot be made ({error.strerror}): correct the path, or choose another place"
+            ) from error
         try:
             os.ftruncate(fd, size)
             os.fsync(fd)
             _sync_folder(path.parent)
         except OSError as error:
             path.unlink()
-            raise StoreError(f"{path} cannot be made with {size} bytes: {error.strerror}") from error
+            raise StoreError(
+                f"{path} cannot be made with {size} bytes ({error.strerror}):"
+                " choose a smaller size, or another file system"
+            ) from error
         finally:
             os.close(fd)
 
@@ -121,8 +128,10 @@ class FileStore(DescriptorStore):
 
     @classmethod
     def delete(cls, url: str, *, base: Path | None = None) -> None:
-        """Unlink a file that nobody has open."""
+        """Unlink a file that nobody has open; one that is gone already is no trouble."""
         path = path_of(url, base)
+        if not os.path.lexists(path):
+            return
         fd = _open_and_lock(path, read_only=True)
         try:
             path.unlink()
@@ -145,8 +154,40 @@ class FileStore(DescriptorStore):
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fd, self.size)
-            raise StoreError(f"{self._path} cannot be made {size} bytes long: {error.strerror}") from error
+            raise StoreError(
+                f"{self._path} cannot be made {size} bytes long ({error.strerror}):"
+                " choose a smaller size, or another file system"
+            ) from error
         self.size = size
+
+
+def _take_over(path: Path, size: int) -> int:
+    """Open and lock a file of ours without a byte of data in it; anything else is somebody's."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(fd)
+            ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+            if ours and found.st_size in (0, size) and _is_one_hole(fd):
+                os.fchmod(fd, 0o600)
+                return fd
+        except OSError:
+            pass
+        os.close(fd)
+    raise StoreError(
+        f"{path} already exists and is not overwritten:"
+        " choose another name, use it as it is with --existing, or remove it"
+    )
+
+
+def _is_one_hole(fd: int) -> bool:
+    # A file system that knows no holes says that all is data.
+    try:
+        os.lseek(fd, 0, os.SEEK_DATA)
+    except OSError as error:
+        return error.errno == errno.ENXIO
+    return False
 
 
 def _open_and_lock(path: Path, *, read_only: bool) -> int:

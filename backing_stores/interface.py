@@ -90,7 +90,10 @@ class StoreType(Protocol):
     """
 
     def create(self, url: str, size: int, *, base: Path | None) -> None:
-        """Make a new store of `size` zero bytes; never overwrite one that exists."""
+        """Make a new store of `size` zero bytes; never overwrite one that exists.
+
+        What was left by somebody who was killed while making it may be taken over, if it holds no data.
+        """
 
     def open(self, url: str, *, read_only: bool, size: int | None, base: Path | None) -> BackingStore:
         """Open a store, for us alone.
@@ -100,7 +103,7 @@ class StoreType(Protocol):
         """
 
     def delete(self, url: str, *, base: Path | None) -> None:
-        """Remove what `create` made; refuse while it is in use."""
+        """Remove what `create` made; refuse while it is in use. Nothing there: nothing to do."""
 
 
 def check_size(url: str, size: int) -> None:

@@ -37,7 +37,9 @@ class MemoryStore(DescriptorStore):
             return cls(url, fd, size, read_only=read_only, in_memory=True, can_discard=True)
         except OSError as error:
             os.close(fd)
-            raise StoreError(f"{url}: {size} bytes of memory cannot be had: {error.strerror}") from error
+            raise StoreError(
+                f"{url}: {size} bytes of memory cannot be had ({error.strerror}): choose a smaller size"
+            ) from error
 
     @classmethod
     def delete(cls, url: str, *, base: Path | None = None) -> None:
@@ -52,5 +54,7 @@ class MemoryStore(DescriptorStore):
         try:
             os.ftruncate(self.fd, size)
         except OSError as error:
-            raise StoreError(f"{self.url}: {size} bytes of memory cannot be had: {error.strerror}") from error
+            raise StoreError(
+                f"{self.url}: {size} bytes of memory cannot be had ({error.strerror}): choose a smaller size"
+            ) from error
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ class _Root(click.Group):
             sys.exit(1)
         except click.Abort:
             sys.exit(130)  # Ctrl-C, or the end of the input at a prompt
+        except OSError as error:  # verbs put theirs in words: this is our own output, most likely
+            where = f"{error.filename}: " if error.filename else ""
+            _complain(
+                f"broken off: {where}{error.strerror or type(error).__name__}",
+                "what was asked for may be done; if the output was the trouble, send it elsewhere",
+            )
+            sys.exit(1)
         except Exception as error:
             if os.environ.get(_TRACEBACK_VARIABLE):
                 raise
@@ -107,8 +115,9 @@ def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], de
         raise WrongUsage("--demo has portals of its own", "leave out --demo or --portal")
     settings = settings_of(click.get_current_context())
     folder = settings.folder
-    where = f" --state {settings.state}" if settings.state is not None else ""
+    where = f" --state {shlex.quote(str(settings.state))}" if settings.state is not None else ""
     with failures():
+        from mpxtarget.cli.output import printable
         from mpxtarget.server.assemble import create_array
         from mpxtarget.server.state import PortalSpec
         from mpxtarget.server.verbs.portal import split_address
@@ -119,10 +128,10 @@ def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], de
             values |= {"portals": [PortalSpec(*address) for address in addresses], "vdisks": ()}
         with create_array(folder, **values) as state:
             record = state.array()
-            click.echo(f"made array {record.name} ({record.model}) in {state.folder}")
+            click.echo(printable(f"made array {record.name} ({record.model}) in {state.folder}"))
             if not state.list_vdisks():
-                click.echo(f"add a LUN with: mpxtarget lun create data --size 10G{where}")
-            click.echo(f"run it with: mpxtarget serve{where}")
+                click.echo(printable(f"add a LUN with: mpxtarget lun create data --size 10G{where}"))
+            click.echo(printable(f"run it with: mpxtarget serve{where}"))
 
 
 @mpxtarget.command()

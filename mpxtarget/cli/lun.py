@@ -108,13 +108,22 @@ def create(
 @lun.command()
 @state_option
 @_lun
-@click.option("--delete-data", is_flag=True, help="Delete its backing file, too.")
+@click.option(
+    "--delete-data", is_flag=True, help="Delete its backing file, too; a block device is not wiped."
+)
 def remove(lun: str, delete_data: bool) -> None:
     """Remove a virtual disk; its backing file stays."""
     row = call("lun/remove", {"lun": lun, "delete_data": delete_data})
-    click.echo(
-        f"removed {row['name']}" + (" and its data" if delete_data else f"; its data stays in {row['store']}")
-    )
+    scheme = row["store"].partition(":")[0]
+    if scheme == "memory":
+        data = ", and its data, which was in memory only"
+    elif not delete_data:
+        data = f"; its data stays in {row['store']}"
+    elif scheme == "block":
+        data = f"; {row['store']} is free again, and was not wiped"
+    else:
+        data = " and its data"
+    click.echo(f"removed {row['name']}{data}")
 
 
 @lun.command()

@@ -14,9 +14,12 @@ from mpxtarget.cli.calls import STATE_VARIABLE, settings_of
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _remember_state(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        settings_of(context).state = value
+def _remember_state(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not value:  # an unset variable of a script must not mean the current folder
+        raise click.BadParameter("the name of the folder is empty.")
+    settings_of(context).state = Path(value)
 
 
 def state_option(command: _F) -> _F:
@@ -24,7 +27,7 @@ def state_option(command: _F) -> _F:
     return click.option(
         "--state",
         metavar="DIR",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False),  # who may read it, the verb says
         expose_value=False,
         is_eager=True,
         callback=_remember_state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -46,9 +47,11 @@ def _open(folder: Path, demo: bool) -> State:
     if State.exists(folder):
         return State.open(folder)
     if not demo:
+        where = shlex.quote(str(folder))
         raise Failure(
             f"there is no array in {folder}",
-            "make one with `mpxtarget init`, or start a default one with `mpxtarget serve --demo`",
+            f"make one with `mpxtarget init --state {where}`,"
+            f" or start a default one with `mpxtarget serve --state {where} --demo`",
         )
     state = create_array(folder)
     click.echo(f"made a new array in {state.folder}")

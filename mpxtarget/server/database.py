@@ -126,7 +126,7 @@ class Database:
             )
         problem = self.run("PRAGMA quick_check(1)")[0][0]
         if problem != "ok":
-            raise self._damaged(problem)
+            raise self.damaged(problem)
         if version < SCHEMA_VERSION:
             with self.transaction():
                 self._upgrade(version)
@@ -168,7 +168,8 @@ class Database:
             version += 1
         self.run(f"PRAGMA user_version = {version}")
 
-    def _damaged(self, problem: str) -> Refusal:
+    def damaged(self, problem: str) -> Refusal:
+        """What to say of a file that is ours and not as we left it."""
         return Refusal(
             f"{self.path} is damaged: {problem}", "put a copy of it back, or make a new array elsewhere"
         )
@@ -178,7 +179,7 @@ class Database:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return Busy(f"{self.path} is being written to by another process", "try again")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return self._damaged(str(error))
+                return self.damaged(str(error))
             case sqlite3.SQLITE_FULL:
                 return Refusal(f"no space left to write {self.path}", "make room on that file system")
             case (
@@ -188,4 +189,6 @@ class Database:
                     f"cannot write {self.path}: {error}",
                     "check the owner and the mode of the folder and the file",
                 )
-        return Refusal(f"{self.path}: {error}")
+        if str(error).startswith("no such "):  # table, column
+            return self.damaged(str(error))
+        return Refusal(f"{self.path}: {error}", "look at the file and its folder, and try again")

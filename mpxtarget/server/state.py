@@ -16,6 +16,7 @@ Rules kept here:
 
 import errno
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -162,7 +163,9 @@ class State:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except FileNotFoundError:
-            raise NotFound(f"no array in {folder}", f"run `mpxtarget init --state {folder}`") from None
+            raise NotFound(
+                f"no array in {folder}", f"run `mpxtarget init --state {shlex.quote(str(folder))}`"
+            ) from None
         except OSError as error:
             raise _from_os(error, f"cannot open {path}") from None
         state = cls(folder, Database(path))
@@ -192,7 +195,10 @@ class State:
     # The array
 
     def array(self) -> ArrayRecord:
-        return ArrayRecord(*self._database.run(f"SELECT {_ARRAY} FROM array")[0])
+        rows = self._database.run(f"SELECT {_ARRAY} FROM array")
+        if not rows:
+            raise self._database.damaged("it describes no array")
+        return ArrayRecord(*rows[0])
 
     def update_array(self, record: ArrayRecord) -> ArrayRecord:
         """Keep a changed array record. World Wide Names and LUN Names stay what they are."""

@@ -219,6 +219,12 @@ def test_chap_is_kept_changed_and_taken_away(array: Array, file: Path, tmp_path:
     assert 'initiator[0].chap: "one-way" needs a secret' in array.refused("apply", again)
 
 
+def test_a_file_from_a_windows_editor_is_read(array: Array, tmp_path: Path) -> None:
+    made = tmp_path / "windows.toml"
+    made.write_text('[array]\r\npolicy = "masked"\r\n', encoding="utf-8-sig")
+    assert "policy masked" in array.ok("apply", str(made))
+
+
 def test_presenting_to_a_stranger_is_refused(array: Array, tmp_path: Path) -> None:
     text = f'[[lun]]\nname = "a"\nsize = "1M"\n[[lun.present]]\ninitiator = "{OTHER}"\nlun = 1\n'
     message = array.refused("apply", put(tmp_path / "x.toml", text))

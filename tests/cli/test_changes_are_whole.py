@@ -1,5 +1,6 @@
 """A change happens in the database, in the running target and on the disk, or nowhere."""
 
+import os
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def test_a_store_that_cannot_be_made_leaves_no_lun(array: Array) -> None:
     assert "already exists and is not overwritten" in array.refused("lun", "create", "data", "--size", "1M")
     assert array.records() == before
     assert (array.folder / "vdisks" / "data.img").read_bytes() == b"precious"
+
+
+def test_what_a_killed_target_left_of_a_lun_is_not_in_the_way(array: Array) -> None:
+    (array.folder / "vdisks").mkdir(exist_ok=True)
+    (array.folder / "vdisks" / "data.img").touch()
+    os.truncate(array.folder / "vdisks" / "data.img", 1 << 20)
+    assert array.ok("lun", "create", "data", "--size", "1M").startswith("created data: LUN 1")
 
 
 def test_a_lun_the_database_refuses_leaves_no_file(array: Array) -> None:

@@ -1,10 +1,12 @@
 """An error is a line what was wrong and a line what to do, and 2 for wrong usage, 1 for a refusal."""
 
+import errno
 import os
 import socket
 import threading
 from pathlib import Path
 
+import click
 import pytest
 
 from mpxtarget.cli import calls, client
@@ -30,6 +32,8 @@ from .arrays import HOST, Array, served
         (["apply", "no-such-file.toml"], "cannot read no-such-file.toml: No such file or directory"),
         (["init", "--demo", "--portal", "127.0.0.1"], "--demo has portals of its own"),
         (["serve", "--log-level", "loud"], "Invalid value for '--log-level'"),
+        (["--state", "", "status"], "Invalid value for '--state': the name of the folder is empty."),
+        (["init", "--state", ""], "Invalid value for '--state': the name of the folder is empty."),
     ],
 )
 def test_wrong_usage_leaves_with_2(array: Array, words: list[str], message: str) -> None:
@@ -181,3 +185,45 @@ def test_control_characters_in_names_do_not_reach_the_terminal(live: Array) -> N
     live.target.logged_in = [FakeSession(1, initiator="iqn.2001-04.com.example:\x1b[2J")]
     assert "\x1b" not in live.ok("session", "list")
     assert "\\x1b" in live.ok("session", "list")
+
+
+def test_output_that_cannot_be_written_is_no_bug(array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, err: bool = False, **__: object) -> None:
+        if not err:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        echo(*_, err=err, **__)
+
+    echo = click.echo
+    monkeypatch.setattr(click, "echo", full)
+    assert array.refused("portal", "list") == "broken off: No space left on device"
+
+
+def test_the_commands_that_init_suggests_can_be_pasted(array: Array, tmp_path: Path) -> None:
+    said = array.ok("init", "--state", str(tmp_path / "two words; $x"))
+    assert f"mpxtarget serve --state '{tmp_path}/two words; $x'" in said
+
+
+def test_serving_a_folder_without_an_array_says_how_to_make_one(array: Array, tmp_path: Path) -> None:
+    result = array.run("serve", "--state", str(tmp_path / "no"))
+    assert result.exit_code == 1
+    assert f"`mpxtarget init --state {tmp_path}/no`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("store", "words", "said"),
+    [
+        ("memory:", [], "removed data, and its data, which was in memory only"),
+        ("memory:", ["--delete-data"], "removed data, and its data, which was in memory only"),
+        ("file:vdisks/x.img", [], "removed data; its data stays in file:vdisks/x.img"),
+        ("file:vdisks/x.img", ["--delete-data"], "removed data and its data"),
+    ],
+)
+def test_remove_says_what_became_of_the_data(array: Array, store: str, words: list[str], said: str) -> None:
+    array.ok("lun", "create", "data", "--size", "1M", "--store", store)
+    assert array.ok("lun", "remove", "data", *words) == said + "\n"
+
+
+def test_a_lun_whose_file_is_gone_is_removed_with_its_data(array: Array) -> None:
+    array.ok("lun", "create", "data", "--size", "1M")
+    (array.folder / "vdisks" / "data.img").unlink()
+    assert array.ok("lun", "remove", "data", "--delete-data") == "removed data and its data\n"

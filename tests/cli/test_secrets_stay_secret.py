@@ -44,6 +44,12 @@ def test_secrets_come_from_files(array: Array, tmp_path: Path) -> None:
     assert stored(array) == (SECRET.encode(), TARGET_SECRET.encode())
 
 
+def test_a_byte_order_mark_is_no_part_of_a_secret(array: Array, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text(SECRET + "\r\n", encoding="utf-8-sig")
+    array.ok("initiator", "set-chap", HOST, "--secret-file", str(tmp_path / "one"))
+    assert stored(array) == (SECRET.encode(), b"")
+
+
 def test_both_secrets_come_from_standard_input_line_by_line(array: Array) -> None:
     words = ["initiator", "set-chap", HOST, "--secret-file", "-", "--target-secret-file", "-"]
     array.ok(*words, stdin=f"{SECRET}\r\n{TARGET_SECRET}\n")

@@ -87,6 +87,18 @@ def test_a_truncated_file(tmp_path: Path) -> None:
     assert "damaged" in refusal(tmp_path).message
 
 
+@pytest.mark.parametrize("lost", ["DELETE FROM array", "DROP TABLE portal"])
+def test_records_that_are_missing(tmp_path: Path, lost: str) -> None:
+    State.create(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "array.db")) as other:
+        other.execute(lost)
+        other.commit()
+    with State.open(tmp_path) as state, pytest.raises(Refusal, match="damaged") as caught:
+        state.array()
+        state.list_portals()
+    assert "copy" in caught.value.hint
+
+
 def test_a_database_somebody_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpxtarget.server.database._BUSY_TIMEOUT", 0.0)
     with State.create(tmp_path) as state, closing(sqlite3.connect(tmp_path / "array.db")) as other:

@@ -36,8 +36,10 @@ def refused(name: str | Path, what: str, advice: str) -> "pytest.RaisesExc[Store
 def test_missing(tmp_path: Path) -> None:
     with refused(tmp_path / "disk.img", "does not exist", "restore it"):
         open_store("file:disk.img", base=tmp_path)
-    with refused(tmp_path / "disk.img", "does not exist", "restore it"):
-        delete("file:disk.img", base=tmp_path)
+
+
+def test_what_is_gone_already_is_deleted(tmp_path: Path) -> None:
+    delete("file:disk.img", base=tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 512])
@@ -145,6 +147,48 @@ def test_create_never_overwrites(tmp_path: Path) -> None:
     assert (tmp_path / "disk.img").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("written", [b"x", bytes(512)])
+def test_a_file_with_anything_in_it_is_never_taken_over(tmp_path: Path, written: bytes) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(written)
+    os.truncate(path, 1 << 20)
+    with refused(path, "already exists and is not overwritten", "choose another name"):
+        create("file:disk.img", 1 << 20, base=tmp_path)
+    assert path.read_bytes().startswith(written)
+
+
+@pytest.mark.parametrize("length", [512, 2 << 20])
+def test_an_unwritten_file_of_another_size_is_not_taken_over(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    os.truncate(path, length)
+    with refused(path, "already exists and is not overwritten", "choose another name"):
+        create("file:disk.img", 1 << 20, base=tmp_path)
+    assert path.stat().st_size == length
+
+
+def test_an_unwritten_file_that_is_in_use_or_elsewhere_is_not_taken_over(tmp_path: Path) -> None:
+    create("file:disk.img", 1 << 20, base=tmp_path)
+    store = open_store("file:disk.img", base=tmp_path)
+    (tmp_path / "link.img").symlink_to("disk.img")
+    for name in ("disk.img", "link.img"):
+        with refused(tmp_path / name, "already exists and is not overwritten", "choose another name"):
+            create(f"file:{name}", 1 << 20, base=tmp_path)
+    store.close()
+    with refused(tmp_path / "link.img", "already exists", "choose another name"):
+        create("file:link.img", 1 << 20, base=tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 1 << 20])
+def test_what_a_killed_create_left_is_taken_over(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    os.truncate(path, length)
+    create("file:disk.img", 1 << 20, base=tmp_path)
+    assert path.stat().st_size == 1 << 20
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_create_needs_its_folder(tmp_path: Path) -> None:
     with refused(tmp_path / "no/disk.img", "its folder does not exist", "make the folder"):
         create("file:no/disk.img", 512, base=tmp_path)
@@ -155,7 +199,9 @@ def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EFBIG, "File too large")
 
     monkeypatch.setattr(os, "ftruncate", too_large)
-    with refused(tmp_path / "disk.img", "cannot be made with 1024 bytes", "File too large"):
+    with refused(
+        tmp_path / "disk.img", "cannot be made with 1024 bytes .File too large", "choose a smaller size"
+    ):
         create("file:disk.img", 1024, base=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

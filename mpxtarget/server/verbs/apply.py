@@ -489,8 +489,10 @@ def _remove_lun(old: VdiskRecord, line: str) -> Step:
     spec = VdiskSpec(
         old.name, old.size, old.lun, old.block_size, old.store_url, old.read_only, old.preferred, old.wwlun
     )
+    memory = old.store_url.startswith("memory:")
+    data = "and its data, which is in memory only" if memory else f"(its data stays in {old.store_url})"
     return Step(
-        f"{line} (its data stays in {old.store_url})",
+        f"{line} {data}",
         lambda c: lun.remove(c, c.state.find_vdisk(old.name)),
         _later(lambda c: lun.add(c, spec, create=False)),
     )
