@@ -29,7 +29,7 @@ from mpxtarget.pdu import TmfFunction, TmfResponse
 from mpxtarget.scsi import device_server, task_management
 from mpxtarget.scsi.codes import SenseKey, Status
 from mpxtarget.scsi.plan import CompareBlocks, Flush, Plan, ReadBlocks, Reply, TakeData, WriteBlocks
-from mpxtarget.scsi.sense import SenseData, io_failed
+from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_failed
 from mpxtarget.server.lanes import Completions, Lane
 
 if TYPE_CHECKING:
@@ -306,6 +306,10 @@ class Executor:
         transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), length)
 
     def _failed(self, task: Task, error: OSError, disk: Disk, offset: int, *, writing: bool) -> None:
+        session = task.connection.session
+        if session is None or self._unit(session, task) is not disk:  # removed meanwhile, with its store
+            self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(disk.descriptor_sense))
+            return
         self._reply(task, io_failed(error, disk, offset, writing, disk.descriptor_sense))
 
     # -- reading ----

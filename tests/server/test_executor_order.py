@@ -272,3 +272,17 @@ def test_a_reset_while_io_hangs_leaves_a_unit_that_works(world: World) -> None:
     world.settle()
     assert host.scsi(LUN, write_10(0, 1), data_out=data(512, 2)).status == 0
     assert world.store.content[:512] == data(512, 2)
+
+
+@pytest.mark.conformance("LUN-015")
+def test_a_command_whose_unit_is_removed_while_it_waits_says_that_there_is_none(world: World) -> None:
+    gate_of(world)
+    world.store.at_once = False
+    host = world.host()
+    itt = host.command(LUN, read_10(0, 8), read_length=4096)
+    host.itl.nexus.unmap(1)
+    world.store.read_error = errno.EBADF  # the store is closed
+    world.store.open_gate()
+    world.settle()
+    done = host.done(itt)
+    assert (done.status, done.sense[2], *done.sense[12:14]) == (2, 0x5, 0x25, 0x00)
