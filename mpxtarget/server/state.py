@@ -45,6 +45,7 @@ __all__ = [
 
 DATABASE_NAME: Final = "array.db"
 VDISK_FOLDER: Final = "vdisks"
+_OURS: Final = (DATABASE_NAME, "serve.lock", "control.sock")
 DEFAULT_NAME_TEMPLATE: Final = "iqn.2004-09.com.hp:fcgw.mpx100.{serial}.b1.{nn}.{wwn}"
 
 
@@ -333,15 +334,12 @@ class State:
             return record
 
     def _check_vdisk(self, record: VdiskRecord) -> None:
-        rows = self._database.run(
-            "SELECT name, lun, wwlun, store_url FROM vdisk "
-            "WHERE id != ? AND (name = ? OR lun = ? OR wwlun = ? OR store_url = ?)",
-            record.id,
-            record.name,
-            record.lun,
-            record.wwlun,
-            record.store_url,
-        )
+        rows = self._database.run("SELECT name, lun, wwlun, store_url FROM vdisk WHERE id != ?", record.id)
+        place = self._place(record.store_url)
+        if Path(place).parent == self.folder and Path(place).name.startswith(_OURS):
+            raise Invalid(
+                f"{place} belongs to the array itself, hosts must not write to it", "name another file"
+            )
         for name, lun, wwlun, url in rows:
             if name.lower() == record.name.lower():
                 raise Conflict(f"there is already a vdisk {name}", "`mpxtarget lun list` shows them")
@@ -353,8 +351,15 @@ class State:
             if wwlun == record.wwlun:
                 raise Conflict(f"vdisk {name} has the World Wide LUN Name {identity.dashed(wwlun)}")
             # `memory:` names no place, so two of them are two disks.
-            if url == record.store_url and url.partition(":")[2]:
+            if url.partition(":")[2] and self._place(url) == place:
                 raise Conflict(f"vdisk {name} lives in {url} already", "two disks cannot share one store")
+
+    def _place(self, url: str) -> str:
+        """What tells whether two URLs mean one store; of the two that name files, the path."""
+        scheme, _, path = url.partition(":")
+        if scheme not in ("file", "block"):
+            return url
+        return os.path.normpath(self.folder / ("/" + path.lstrip("/") if path.startswith("/") else path))
 
     def _next_wwlun(self) -> bytes:
         base, made = self._database.run(

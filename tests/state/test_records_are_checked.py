@@ -71,6 +71,7 @@ def test_a_wwlun_is_an_naa_6_designator(state: State) -> None:
         (VdiskSpec("VDISK1", 512), "already a vdisk vdisk1"),
         (VdiskSpec("x", 512, lun=2), "LUN 2 belongs to vdisk vdisk2"),
         (VdiskSpec("x", 512, store_url="file:vdisks/vdisk1.img"), "lives in"),
+        (VdiskSpec("x", 512, store_url="file:./vdisks//vdisk1.img"), "lives in"),
     ],
 )
 def test_disks_do_not_get_in_each_others_way(state: State, spec: VdiskSpec, message: str) -> None:
@@ -351,3 +352,10 @@ def test_what_is_not_there_is_named_with_where_to_look(state: State) -> None:
         with pytest.raises(NotFound, match=text) as caught:
             call()
         assert "list" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["array.db", "./serve.lock", "vdisks/../control.sock", "array.db-journal"])
+def test_no_disk_lives_in_a_file_of_the_array_itself(state: State, name: str) -> None:
+    for url in (f"file:{name}", f"file:{state.folder}/{name}", f"file://{state.folder}/{name}"):
+        with pytest.raises(Invalid, match="belongs to the array itself"):
+            state.add_vdisk(VdiskSpec("x", 512, store_url=url))
