@@ -160,7 +160,7 @@ class ControlServer:
             return await perform(verb, context, values, lax=lax)
         async with self._writing:
             answer = await perform(verb, context, values, lax=lax)
-        log.info("%s done", verb.name)
+        log.info("%s done", " ".join([verb.title, *_named(values)]))
         return answer
 
     @property
@@ -347,6 +347,14 @@ def _index() -> list[dict[str, str]]:
         {"verb": verb.name, "method": "POST" if verb.writes else "GET", "summary": verb.summary}
         for verb in VERBS.values()
     ]
+
+
+_NAMING: Final = ("name", "address", "portal", "lun", "initiator", "tsih")
+"""Arguments that say what a verb was about; none of them is ever a secret."""
+
+
+def _named(values: Mapping[str, object]) -> list[str]:
+    return [ascii(value).strip("'") for key in _NAMING if (value := values.get(key)) is not None]
 
 
 _STATUS_OF: Final = {"invalid": 422, "not-found": 404, "conflict": 409, "busy": 409}

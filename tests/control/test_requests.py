@@ -253,3 +253,16 @@ async def test_an_error_after_progress_is_the_last_line(say: Say, control: Contr
     data = await say(request("POST /v1/apply", json.dumps({"text": text}).encode(), "Connection: close"))
     lines = [json.loads(line) for line in data.split(b"\r\n") if line.startswith(b"{")]
     assert lines[-1]["error"].startswith("create lun b of 1M: ")
+
+
+async def test_the_log_says_what_was_changed_and_no_secret(
+    say: Say, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "iqn.1991-05.com.microsoft:host"
+    with caplog.at_level(logging.INFO):
+        await say(request("POST /v1/initiator/add", json.dumps({"name": name}).encode()))
+        body = json.dumps({"name": name, "secret": "correct horse 16"}).encode()
+        await say(request("POST /v1/initiator/set-chap", body))
+    assert f"initiator add {name} done" in caplog.messages
+    assert f"initiator set-chap {name} done" in caplog.messages
+    assert "correct horse" not in caplog.text
