@@ -128,8 +128,8 @@ def _in_target(
         ) from None
     except PermissionError:
         raise Failure(
-            f"user {os.geteuid()} may not use the control socket in {folder}",
-            "run this as the user who runs the target",
+            f"user {os.geteuid()} may not use the array in {folder}",
+            "run this as the user that owns the folder and runs the target",
         ) from None
 
 
