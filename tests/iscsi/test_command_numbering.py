@@ -241,7 +241,7 @@ def test_a_tag_in_use_cannot_name_another_command(world: World, immediate: int) 
     assert host.pdus(DataIn, command.itt)[-1].status_flag, "the live command goes on"
 
 
-@pytest.mark.conformance("CSN-002", "CSN-013", "CSN-017")
+@pytest.mark.conformance("CSN-002", "CSN-013", "CSN-017", "CSN-018", "CSN-021")
 def test_the_window_closes_as_commands_wait_and_opens_as_they_end(world: World) -> None:
     gate = world.store.close_gate()
     host = world.host()
@@ -263,7 +263,7 @@ def test_a_command_beyond_a_closed_window_is_ignored_not_answered_task_set_full(
     assert host.say(host.make.scsi_command(lun=OTHER_LUN)) == []
 
 
-@pytest.mark.conformance("CSN-014")
+@pytest.mark.conformance("CSN-014", "NOP-004")
 def test_a_window_that_another_initiator_opened_is_announced(world: World) -> None:
     world.store.close_gate()
     host, other = world.host(), world.host(initiator="iqn.2001-04.com.example:other")

@@ -156,7 +156,7 @@ def test_the_data_digest_covers_the_padding_whatever_it_is(world: World, good: b
         assert host.rejects() == [RejectReason.DATA_DIGEST_ERROR]
 
 
-@pytest.mark.conformance("DIG-005", "RSP-006", "WRT-013")
+@pytest.mark.conformance("DIG-005", "RSP-006", "WRT-013", "RJT-005")
 @pytest.mark.parametrize("corrupt_one", [0, 1, 2])
 def test_corrupt_solicited_data_fails_its_command_after_the_burst(world: World, corrupt_one: int) -> None:
     host = world.host(keys=DATA | SOLICITED)

@@ -74,7 +74,7 @@ def test_good_status_comes_with_the_last_data_and_nothing_follows(make_world: Ma
     assert host.pdus(ScsiResponse) == []
 
 
-@pytest.mark.conformance("RDF-004")
+@pytest.mark.conformance("RDF-004", "RSP-004", "RSP-005")
 @pytest.mark.parametrize("status", [0x02, 0x08, 0x18, 0x28, 0x40])
 def test_other_status_never_comes_with_data(make_world: MakeWorld, status: int) -> None:
     commands = Scripted(

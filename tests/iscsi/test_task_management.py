@@ -75,7 +75,7 @@ def test_aborting_a_live_task_ends_it_without_a_response(world: World) -> None:
     assert host.session.outstanding == 0
 
 
-@pytest.mark.conformance("TMF-002", "WRT-015", "TMF-011")
+@pytest.mark.conformance("TMF-002", "WRT-015")
 def test_a_task_may_be_aborted_while_its_data_is_due(world: World) -> None:
     host = world.host(keys=SOLICITED)
     host.machine.hold_r2ts = True

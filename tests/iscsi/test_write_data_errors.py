@@ -296,7 +296,7 @@ def test_a_unit_attention_waits_for_the_announced_data(world: World) -> None:
 # data for the dead
 
 
-@pytest.mark.conformance("WRT-015", "TMF-002", "TMF-011")
+@pytest.mark.conformance("WRT-015", "TMF-002")
 def test_late_data_of_an_aborted_task_is_dropped_in_silence(world: World) -> None:
     host = world.host(
         keys=SOLICITED | {"MaxOutstandingR2T": "2", "MaxBurstLength": "1024", "FirstBurstLength": "512"}

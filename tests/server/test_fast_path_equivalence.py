@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mpxtarget.pdu import NO_TAG, assemble
+from mpxtarget.pdu import NO_TAG, RejectReason, assemble
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.logical_unit import ModeParameters
 from mpxtarget.server import fast_path, lanes
 from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, read_10, read_16, write_10, write_16
-from support.world import LUN, OTHER_LUN, Host, World, calm
+from support.fixtures import MakeWorld
+from support.world import LUN, OTHER_LUN, Host, World, calm, reject_of
 
 BLOCKS = 64
 FLAT_LUN = 0x4001 << 48
@@ -179,7 +180,7 @@ CDB_FIELDS = {
 ODD = (
     "", "", "", "", "", "", "", "", "immediate", "attr", "more", "less", "no data", "wrong way", "lun 2",
     "flat lun", "no lun", "early", "old", "same tag", "no tag", "reserved bits", "ahs", "F=0",
-    "long cdb tail", "corrupt",
+    "long cdb tail", "corrupt", "beyond the limit",
 )  # fmt: skip
 
 
@@ -258,7 +259,7 @@ def wire(twins: Twins, spec: dict[str, Any], number: int, before: int) -> bytes:
     )
     parameters = host.session.parameters
     limit = parameters.first_burst_length if parameters.immediate_data else 0
-    if len(content) > limit:
+    if len(content) > limit and odd != "beyond the limit":
         content = content[:limit]
     ahs = b"\0\x05\x01\0" + bytes(4) if odd == "ahs" else b""
     stream = bytearray(
@@ -326,6 +327,84 @@ def test_nobody_can_tell_whether_the_short_cut_was_taken(
             waiting.clear()
     twins.send(b"".join(waiting))
     twins.close()
+
+
+KINDS = ("read 10", "read 16", "write 10", "write 16")
+ODD_FIELDS = {
+    "lba": (BLOCKS - 1, BLOCKS, BLOCKS + 1, 1 << 31),
+    "blocks": (0, 2, BLOCKS, BLOCKS + 1),
+    "flags": tuple(1 << bit for bit in range(8)),
+    "group": tuple(1 << bit for bit in range(8)),
+    "control": tuple(1 << bit for bit in range(8)),
+}
+DIGESTS = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+
+
+def plain(kind: str, **changes: Any) -> dict[str, Any]:
+    """A plain command, but for what is changed."""
+    cdb = {"lba": 1, "blocks": 1, "flags": 0, "group": 0, "control": 0}
+    return {"kind": kind, "cdb": cdb | changes, "odd": "", "seed": 1}
+
+
+def one_odd_thing(kind: str) -> list[dict[str, Any]]:
+    """Every way in which one thing alone makes a command less than plain."""
+    specs = [plain(kind, **{name: value}) for name, values in ODD_FIELDS.items() for value in values]
+    for odd in ODD:
+        specs += [plain(kind, blocks=blocks) | {"odd": odd} for blocks in (1, 4)]
+    specs += [plain(kind) | {"odd": "attr", "seed": seed} for seed in range(8)]
+    return specs
+
+
+@pytest.mark.conformance("CMD-007", "CMD-012", "CSN-019", "RES-001")
+@pytest.mark.parametrize("keys", [{}, {"ImmediateData": "No"}, {"FirstBurstLength": "512"}, DIGESTS])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_odd_thing_is_seen_by_the_short_cut(kind: str, keys: dict[str, str]) -> None:
+    twins = Twins(keys)
+    for number, spec in enumerate(one_odd_thing(kind)):
+        twins.send(wire(twins, spec, number, 0))
+        if twins.hosts[0].closed or twins.hosts[0].session.held:
+            twins.close()
+            twins = Twins(keys)
+    twins.close()
+
+
+@pytest.mark.conformance("SEC-011", "RES-001")
+@pytest.mark.parametrize("change", CHANGES)
+def test_one_change_of_state_is_seen_by_the_short_cut(change: str) -> None:
+    twins = Twins({})
+    number = 0
+    for kind in KINDS:
+        for lba in (1, BLOCKS // 2, BLOCKS - 1):
+            twins.change("all well")
+            twins.send(wire(twins, plain(kind, lba=lba), number, 0))
+            twins.change(change)
+            for _ in range(3):
+                number += 1
+                twins.send(wire(twins, plain(kind, lba=lba), number, 0))
+    twins.close()
+
+
+@pytest.mark.conformance("CSN-019", "RJT-002")
+@pytest.mark.parametrize("write", [False, True])
+def test_a_tag_in_use_is_seen_by_the_short_cut(make_world: MakeWorld, write: bool) -> None:
+    world = make_world(fast=True)
+    gate = world.store.close_gate()
+    host = world.host()
+    live = host.make.scsi_command(lun=LUN, read=1, expected_data_transfer_length=512, cdb=read_10(0, 1))
+    assert host.say(live) == []
+    gate.arrived(1)
+    world.store.at_once = True
+    content = data(512) if write else b""
+    again = host.make.scsi_command(
+        lun=LUN,
+        itt=live.itt,
+        read=int(not write),
+        write=int(write),
+        expected_data_transfer_length=512,
+        cdb=(write_10 if write else read_10)(9, 1),
+    )
+    assert reject_of(host.say(again, content)).reason == RejectReason.TASK_IN_PROGRESS
+    assert not any(world.store.content)
 
 
 @pytest.mark.conformance("CSN-001", "STS-001")
