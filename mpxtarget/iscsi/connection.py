@@ -180,6 +180,15 @@ class Connection:
         """The portal as text."""
         return f"{self.local[0]}:{self.local[1]}"
 
+    @property
+    def who(self) -> str:
+        """What the log calls it: address, and as far as they are known, session and initiator."""
+        if self.session is not None:
+            kind = "discovery session" if self.session.discovery else "session"
+            return f"{kind} {self.session.tsih} ({self.session.initiator} from {self.peer[0]})"
+        name = self.login.initiator if self.login is not None else ""
+        return f"{name} from {self.peer[0]}" if name else self.peer[0]
+
     # -- receiving ----
 
     def receive_pdu(self, view: memoryview, pos: int, end: int, now: float) -> int:
@@ -193,7 +202,7 @@ class Connection:
         except ProtocolError as error:
             self.end_session(str(error))
         except Exception:
-            log.exception("%s: an error of our own", self.peer[0])
+            log.exception("%s: an error of our own", self.who)
             self.end_session("internal error")
         return end
 
@@ -283,10 +292,7 @@ class Connection:
         self.stat_sn = self.login.stat_sn
         self.login = None
         self.phase = Phase.FULL_FEATURE
-        kind = f"session {self.session.tsih}" if not self.session.discovery else "discovery session"
-        log.info(
-            "%s: %s logged in through %s from %s", kind, self.session.initiator, self.portal, self.peer[0]
-        )
+        log.info("%s: logged in through %s", self.who, self.portal)
 
     def set_max_send(self, declared: int) -> None:
         """The initiator's MaxRecvDataSegmentLength; segments but the last are multiples of 4 (11.7.7)."""
@@ -326,7 +332,7 @@ class Connection:
                 handler(self, header, data)
         except PduRejected as rejected:
             self.reject(rejected.reject_reason, header)
-            log.info("%s: rejected a PDU: %s", self.peer[0], rejected)
+            log.info("%s: rejected a PDU: %s", self.who, rejected)
 
     # -- numbering ----
 
@@ -409,7 +415,7 @@ class Connection:
         if self.phase < Phase.CLOSING:
             self.phase = Phase.CLOSING
             self.reason = reason
-            log.info("%s: closing: %s", self.peer[0], reason)
+            log.info("%s: closing: %s", self.who, reason)
 
     def end_session(self, reason: str) -> None:
         """A format error: the connection and its session end at once (RFC 7143 7.7)."""
@@ -427,7 +433,7 @@ class Connection:
         if self.phase == Phase.CLOSED:
             return
         if self.phase < Phase.CLOSING:
-            log.info("%s: connection dropped: %s", self.peer[0], reason)
+            log.info("%s: connection dropped: %s", self.who, reason)
             self.reason = reason
         self.phase = Phase.CLOSED
         self.abort_tasks()

@@ -198,6 +198,11 @@ class LoginPhase:
             log.exception("a login failed by our own fault")
             return self._reject(request, LoginStatus.TARGET_ERROR, f"internal error: {type(error).__name__}")
 
+    @property
+    def initiator(self) -> str:
+        """The InitiatorName that was given; empty as long as none was."""
+        return self._initiator
+
     def refuse(self, status: int, reason: str) -> LoginReply:
         """End a login that has begun for a reason of the caller's: another PDU came, or time is up."""
         return self._reject(self._first or LoginRequest(), status, reason)
