@@ -149,8 +149,12 @@ def _select(header: Struct, call: Call, data: bytes) -> Plan:
     disk = call.disk
     mode = disk.mode
     at = _check_header(header, disk, data)
+    seen: set[int] = set()
     while at < len(data):
         page, end = _check_page(disk, data, at)
+        if page.code in seen:  # a list has each page once, which also bounds the work it can make
+            raise invalid_field_in_parameter_list(at, 5)
+        seen.add(page.code)
         mode = page.adopt(mode, page.body.parse(data[at + 2 : end]))
         at = end
     disk.select_mode(mode, call.nexus)

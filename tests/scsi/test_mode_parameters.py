@@ -300,3 +300,11 @@ def test_reset_brings_the_defaults_back(path: Path, array: Array) -> None:
     select(path, HEADER_6 + CACHING[:2] + bytes(18))
     array.disk.reset()
     assert array.disk.mode == ModeParameters()
+
+
+@pytest.mark.conformance("MOD-008", "SEC-004")
+def test_a_page_comes_once_in_a_list(path: Path, array: Array) -> None:
+    reply = select(path, HEADER_6 + CACHING[:2] + bytes(18) + CACHING)
+    assert parse_sense(reply.sense).code == (5, 0x2600)
+    assert parse_sense(reply.sense).pointer == ("data", 4 + 20, 5)
+    assert array.disk.mode == ModeParameters()
