@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MASK = 0xFFFFFFFF
 WINDOW = 128  # commands a session may have outstanding
-MAX_HELD = 1 << 20  # bytes kept of one command that came before its turn
+MAX_HELD = 1 << 20  # bytes kept of all commands of a session that came before their turn
 MAX_IMMEDIATE = 32  # immediate SCSI commands executing at once, beside the window
 
 SessionKey = tuple[str, int, str, str]
@@ -47,29 +47,32 @@ class Held:
     Once it is `aborted`, which may be before it came at all, it only fills the gap of its CmdSN.
     """
 
-    __slots__ = ("_size", "aborted", "connection", "itt", "pdus")
+    __slots__ = ("aborted", "connection", "itt", "pdus", "size")
 
     def __init__(self, connection: Connection, itt: int) -> None:
         self.connection = connection
         self.itt = itt
         self.pdus: list[tuple[bytes, bool]] = []  # each with whether its data digest was right
         self.aborted = False
-        self._size = 0
+        self.size = 0  # bytes of them
 
     def hold(self, header: memoryview, data: memoryview, *, good: bool = True) -> None:
-        """One more PDU of the command. Raises ProtocolError when it brings more than any command may."""
+        """One more PDU of the command. Raises ProtocolError when that is too much for the session."""
         if self.aborted:
             return
         pdu = bytes(header) + bytes(data)
         self.pdus.append((pdu, good))
-        self._size += len(pdu)
-        if self._size > MAX_HELD:
-            raise ProtocolError("too much data for a command that is not due yet")
+        self.size += len(pdu)
+        session = self.connection.session
+        assert session is not None
+        if sum(held.size for held in session.held.values()) > MAX_HELD:
+            raise ProtocolError("too much data for commands that are not due yet")
 
     def abort(self) -> None:
         """Nothing of it will be carried out; what is still to come of it is dropped."""
         self.aborted = True
         self.pdus.clear()
+        self.size = 0
 
 
 class Session:

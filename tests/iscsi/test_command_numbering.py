@@ -332,3 +332,16 @@ def test_the_reserved_tag_names_no_task(world: World, kind: str) -> None:
     assert reject_of(answers).reason == RejectReason.INVALID_PDU_FIELD
     assert isinstance(answers[0][0], Reject)
     assert host.session.exp_cmd_sn == host.machine.options.cmd_sn
+
+
+@pytest.mark.conformance("CSN-005", "SEC-004")
+def test_what_is_held_for_all_early_commands_together_is_bounded(make_world: MakeWorld) -> None:
+    world = make_world()
+    host = world.host()
+    host.skip_cmd_sn()
+    for number in range(16):
+        if not host.closed:
+            host.command(LUN, write_10(number, 256), data_out=bytes(1 << 17))
+            assert sum(held.size for held in host.session.held.values()) <= (1 << 20) + (1 << 17)
+    assert host.closed
+    assert len(world.sessions) == 0
