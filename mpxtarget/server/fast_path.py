@@ -155,13 +155,12 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
                         _DIGEST.pack_into(buffer, data_end, crc32c(buffer[data_at:data_end]))
                     used += need
                 else:
-                    if (
-                        length > transfer.CHUNK
-                        or used + length + (length // 512 + 1) * (head + tail + 4) > size
-                    ):
+                    if length > transfer.CHUNK:
                         break
-                    task = Task(c, itt, lun, b"", attr=0, immediate=False, read=True, write=False, edtl=edtl)
                     sizes = transfer.segments(c, 0, length)
+                    if used + length + len(sizes) * (head + tail + _NO_PADDING) > size:
+                        break  # it would go to another arena than `buffer`
+                    task = Task(c, itt, lun, b"", attr=0, immediate=False, read=True, write=False, edtl=edtl)
                     out.used = used
                     at, places = transfer.lay_data_in(c, sizes)
                     if not store.read_now(places, lba << shift, length):

@@ -16,6 +16,7 @@ from mpxtarget.pdu import NO_TAG, RejectReason, assemble
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.logical_unit import ModeParameters
 from mpxtarget.server import fast_path, lanes
+from mpxtarget.testing import CommandDone
 from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, read_10, read_16, write_10, write_16
 from support.fixtures import MakeWorld
 from support.world import LUN, OTHER_LUN, Host, World, calm, reject_of
@@ -456,3 +457,18 @@ def test_a_write_that_waits_in_the_lane_is_not_overtaken(monkeypatch: pytest.Mon
     host.command(LUN, write_10(0, 1), data_out=data(512, 3))
     assert taken.bytes == 560, "and the short cut is open again"
     twins.close()
+
+
+@pytest.mark.conformance("RDF-001", "RDF-002")
+def test_small_segments_in_odd_bursts_do_not_run_over_the_buffer(make_world: MakeWorld) -> None:
+    """MaxBurstLength a little above the segment size: twice as many headers as the data alone would need."""
+    world = make_world(fast=True)
+    content = world.store.pattern()
+    host = world.host(keys={"MaxRecvDataSegmentLength": "512", "MaxBurstLength": "516"})
+    for lba, blocks in enumerate((*[64] * 15, 56, 64, 1, 1)):  # the third last does not quite fit
+        host.machine.command(LUN, read_10(lba, blocks), read_length=blocks * 512)
+    host.run()
+    reads = [event for event in host.events if isinstance(event, CommandDone)]
+    assert len(reads) == 19
+    for lba, done in enumerate(reads):
+        assert done.data == content[lba * 512 :][: len(done.data)]
