@@ -14,6 +14,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import threading
@@ -107,7 +109,24 @@ class Lane:
             if self._threads >= min(self._unfinished, THREADS):
                 return
             self._threads += 1
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:  # no more threads, or no memory for one
+            self._manage_without()
+
+    def _manage_without(self) -> None:
+        """A thread could not be started: the jobs are for those there are, or else they have failed."""
+        with self._lock:
+            self._threads -= 1
+            if self._threads:
+                return
+            failed = []
+            with contextlib.suppress(Empty):
+                while True:
+                    failed.append(self._jobs.get_nowait()[1])
+            self._unfinished -= len(failed)
+        for done in failed:
+            self._completions.put(done, OSError(errno.EAGAIN, f"{self._name}: no thread can be started"))
 
     def _run(self) -> None:
         while True:

@@ -213,3 +213,30 @@ def test_results_may_come_after_the_end(completions: Completions) -> None:
     completions.close()
     completions.put(lambda error: None, None)
     assert completions.drain() == 1
+
+
+@pytest.mark.conformance("SEC-011")
+def test_jobs_fail_when_no_thread_can_be_started_and_run_when_one_can_again(
+    completions: Completions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lane = Lane(completions, "test")
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        lost = submit(lane, 2)
+        assert drain(completions) == 2
+    assert all(isinstance(job.done[0], OSError) for job in lost)
+    assert lane.pending == 0
+    (job,) = submit(lane, 1)
+    assert job.started()
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        (second,) = submit(lane, 1)  # the thread there is takes it when it is free
+    job.may_end.set()
+    assert second.started()
+    second.may_end.set()
+    while not second.done:
+        drain(completions)
+    assert (job.done, second.done) == ([None], [None])
