@@ -10,6 +10,8 @@ Rules kept here:
   at once stays in the output as a FileSpan with a descriptor of its own.
 - When the peer does not take what we send, we stop reading from it until it does. A peer that takes nothing
   for WRITE_TIMEOUT seconds is dropped.
+- After TURN PDUs that are not plain READ and WRITE the others have their turn: what one peer says at once
+  does not keep them waiting.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from mpxtarget.iscsi.task import Task
 
 WRITE_TIMEOUT = 60.0
+TURN = 64  # PDUs that the full machinery takes in one go
 SMALL = 8192  # bytes of an unfinished PDU that are kept aside instead of a whole buffer
 
 
@@ -47,6 +50,7 @@ class Transport:
         "_loop",
         "_on_closed",
         "_reading",
+        "_resuming",
         "_sock",
         "_writing",
         "connection",
@@ -71,9 +75,9 @@ class Transport:
         self._inbox: Arena | None = None
         self._inbox_start = self._inbox_end = 0
         self._kept = b""
-        self._reading = self._writing = False
+        self._reading = self._writing = self._resuming = False
         self._blocked_since = 0.0
-        self._held_up = False  # whole PDUs wait in the inbox until the peer takes our answers
+        self._held_up = False  # what waits in the inbox waits for us, or until the peer takes our answers
         local, peer = sock.getsockname(), sock.getpeername()
         self.connection = Connection(
             around,
@@ -134,6 +138,7 @@ class Transport:
         if inbox is not None:
             view, pos, end = inbox.view, self._inbox_start, self._inbox_end
             now = self._loop.time()
+            left = TURN
             while pos < end and c.phase < Phase.CLOSING:
                 if c.phase == Phase.FULL_FEATURE:
                     fast = fast_path.run(c, view, pos, end)
@@ -146,7 +151,8 @@ class Transport:
                 if taken == pos:
                     break
                 pos = taken
-                if c.output.backlog and not self._send():
+                left -= 1
+                if (c.output.backlog and not self._send()) or not left:
                     self._held_up = pos < end
                     break
             if c.phase >= Phase.CLOSING:
@@ -237,7 +243,11 @@ class Transport:
             self._lost(f"connection lost: {error.strerror}")
             return
         if span.length:
-            span.fd = os.dup(fd)  # the store may be closed before the peer takes it
+            try:
+                span.fd = os.dup(fd)  # the store may be closed before the peer takes it
+            except OSError as error:  # the header is out already, so what follows it would be taken for data
+                self._lost(f"no descriptor for what is still to be sent: {error.strerror}")
+                return
             out.backlog.append(span)
 
     def flush(self) -> None:
@@ -269,10 +279,17 @@ class Transport:
             c.lost(c.reason)
             self.close()
             return
-        self._read(True)
-        if self._held_up:
-            self._held_up = False
-            self._loop.call_soon(self._process)  # not from here: a peer that reads on would nest this deeply
+        if not self._held_up:
+            self._read(True)
+        elif not self._resuming:
+            self._resuming = True
+            self._read(False)  # or each event of the socket would be one more turn
+            self._loop.call_soon(self._resume)  # not from here: a peer that reads on would nest this deeply
+
+    def _resume(self) -> None:
+        """Go on with what waits in the inbox."""
+        self._resuming = self._held_up = False
+        self._process()
 
     def _write(self, wanted: bool) -> None:
         if wanted != self._writing and not self.closed:

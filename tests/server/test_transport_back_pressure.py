@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -13,16 +14,17 @@ from typing import Any
 import pytest
 
 from backing_stores import BackingStore, open_store
+from mpxtarget.iscsi.connection import Connection
 from mpxtarget.iscsi.output import ARENA_SIZE
 from mpxtarget.pdu import NopOut, ScsiCommand
 from mpxtarget.scsi.nexus import ITNexus
 from mpxtarget.server.executor import LANE_BYTES
-from mpxtarget.server.transport import WRITE_TIMEOUT, Transport
+from mpxtarget.server.transport import TURN, WRITE_TIMEOUT, Transport
 from mpxtarget.testing import CommandDone, Event, InitiatorConnection, LoginOptions
 from support.cdb import TEST_UNIT_READY, data, read_10, read_16, write_10
 from support.fixtures import MakeWorld
 from support.stores import PATIENCE
-from support.world import LUN, TARGET, World, calm
+from support.world import LUN, OTHER_HOST, TARGET, World, calm
 
 MIB = 1 << 20
 
@@ -371,3 +373,54 @@ async def test_an_error_of_our_own_closes_the_socket(
     line.machine.inject(ScsiCommand(final=1, itt=9, cmd_sn=line.machine.cmd_sn))
     line.give()
     await gone(line.transport)
+
+
+@pytest.mark.conformance("SEC-004", "RDF-007")
+async def test_a_read_that_cannot_be_kept_for_later_ends_the_connection(
+    make_world: MakeWorld, connect: Connect, file_store: BackingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header is out, so whatever would follow in place of its data would be taken for data."""
+
+    def refuse(fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    world = make_world()
+    world.disk.store = file_store
+    line = await connect(world)
+    await line.log_in()
+    monkeypatch.setattr(os, "dup", refuse)
+    for lba in range(16):
+        line.machine.command(LUN, read_10(lba, 512), read_length=512 * 512)
+    line.give()
+    await gone(line.transport)
+    file_store.close()
+
+
+@pytest.mark.conformance("SEC-004")
+async def test_what_one_peer_says_at_once_does_not_keep_the_others_waiting(
+    make_world: MakeWorld, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    talker, other = await connect(world, buffer=1 << 20), await connect(world, initiator=OTHER_HOST)
+    await talker.log_in()
+    await other.log_in()
+    taken: list[int] = []
+    real = Connection.receive_pdu
+
+    def receive_pdu(connection: Connection, *lent: Any) -> int:
+        if connection is talker.transport.connection:
+            taken.append(1)
+        return real(connection, *lent)
+
+    monkeypatch.setattr(Connection, "receive_pdu", receive_pdu)
+    for _ in range(5000):
+        talker.machine.ping(immediate=True)
+    other.machine.command(LUN, TEST_UNIT_READY)
+    talker.give()
+    other.give()
+    assert not taken
+    while not other.done():
+        await asyncio.sleep(0)
+        other.events += other.machine.receive(other.take())
+    assert 0 < len(taken) <= 4 * TURN
+    await talker.until(lambda: len(talker.events) == 5001)
