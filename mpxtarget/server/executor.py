@@ -7,17 +7,16 @@ of threads where it cannot. Rules kept here:
 - Bytes go between the wire and the store without a copy on the loop's side: reads fill the Data-In PDUs in
   the output, writes leave from the receive buffer. Only what waits for a thread is copied.
 - A command is answered when all its I/O is done, never before. GOOD for a durable write means: flushed.
-- I/O that overlaps a write in a lane waits for it, so that the order in which commands came is the order in
-  which overlapping blocks change. While a lane writes, the short cut of fast_path.py is closed for that disk.
 - A connection whose output waits for its peer gets no new data: its reads stall and go on when there is room.
   What one connection has in lanes at a time is bounded by LANE_BYTES.
-- An aborted task is forgotten at once; what its I/O brings later is thrown away.
+- An aborted task is forgotten at once, with the data it left to a lane; what its I/O brings later is thrown
+  away.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
@@ -28,127 +27,48 @@ from mpxtarget.iscsi.task import Delivery, Task
 from mpxtarget.pdu import TmfFunction, TmfResponse
 from mpxtarget.scsi import device_server, task_management
 from mpxtarget.scsi.codes import SenseKey, Status
-from mpxtarget.scsi.plan import CompareBlocks, Flush, Plan, ReadBlocks, Reply, TakeData, WriteBlocks
+from mpxtarget.scsi.plan import GOOD, CompareBlocks, Flush, Plan, ReadBlocks, Reply, TakeData, WriteBlocks
 from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_failed
-from mpxtarget.server.lanes import Completions, Lane
+from mpxtarget.server.disk_io import DiskIo, first_difference
+from mpxtarget.server.lanes import Completions
 
 if TYPE_CHECKING:
-    from backing_stores import BackingStore
     from mpxtarget.iscsi.connection import Connection
     from mpxtarget.scsi.logical_unit import Disk
-    from mpxtarget.scsi.nexus import ITNexus
+    from mpxtarget.scsi.nexus import ITLNexus, ITNexus
 
 log = logging.getLogger("mpxtarget.io")
 
 LANE_BYTES = 4 << 20  # of reads one connection may have in lanes at a time
+PARAMETER_BYTES = 32 << 20  # of data to compare and parameter lists a session may have in memory at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
-
-
-class DiskIo:
-    """The I/O of one disk: its lane, and the byte ranges that threads are working on."""
-
-    __slots__ = ("_busy", "_disk", "_waiting", "lane", "store")
-
-    def __init__(self, disk: Disk, completions: Completions) -> None:
-        self._disk = disk
-        self.store = cast("BackingStore", disk.store)
-        self.lane = Lane(completions, f"io {self.store.url}")
-        self._busy: list[tuple[int, int, bool]] = []  # (start, end, writing)
-        self._waiting: deque[tuple[int, int, bool, Callable[[], None], Callable[[OSError | None], None]]] = (
-            deque()
-        )
-
-    def free(self, start: int, end: int, *, writing: bool) -> bool:
-        """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
-        if not self._busy:
-            return True
-        busy = [*self._busy, *((start, end, writing) for start, end, writing, _, _ in self._waiting)]
-        return not any(s < end and start < e and (writing or w) for s, e, w in busy)
-
-    def read_now(self, places: list[memoryview], start: int, length: int) -> bool:
-        """Read at once if that is possible. What is no OSError is an internal error of the store."""
-        try:
-            return self.store.read_now(places, start, length)
-        except OSError:
-            raise
-        except Exception as error:
-            raise _unexpected(self.store, error) from error
-
-    def write_now(self, data: memoryview, start: int) -> bool:
-        """Write at once if that is possible. What is no OSError is an internal error of the store."""
-        try:
-            return self.store.write_now((data,), start, len(data))
-        except OSError:
-            raise
-        except Exception as error:
-            raise _unexpected(self.store, error) from error
-
-    def submit(
-        self,
-        start: int,
-        end: int,
-        work: Callable[[], None],
-        done: Callable[[OSError | None], None],
-        *,
-        writing: bool,
-    ) -> None:
-        """Run I/O to a range in the lane, after what it overlaps."""
-        free = self.free(start, end, writing=writing)
-        if writing:
-            self._disk.hold()  # also while it waits: the short cut would overtake it
-        if free:
-            self._start(start, end, work, done, writing=writing)
-        else:
-            self._waiting.append((start, end, writing, work, done))
-
-    def _start(
-        self,
-        start: int,
-        end: int,
-        work: Callable[[], None],
-        done: Callable[[OSError | None], None],
-        *,
-        writing: bool,
-    ) -> None:
-        extent = (start, end, writing)
-        self._busy.append(extent)
-
-        def finished(error: OSError | None) -> None:
-            self._busy.remove(extent)
-            if writing:
-                self._disk.release()
-            try:
-                done(error)
-            finally:
-                self._start_waiting()
-
-        self.lane.submit(work, finished)
-
-    def _start_waiting(self) -> None:
-        """Start what no longer overlaps anything before it."""
-        still: list[tuple[int, int, bool]] = []
-        for _ in range(len(self._waiting)):
-            item = self._waiting.popleft()
-            start, end, writing, work, done = item
-            if any(s < end and start < e and (writing or w) for s, e, w in [*self._busy, *still]):
-                still.append((start, end, writing))
-                self._waiting.append(item)
-            else:
-                self._start(start, end, work, done, writing=writing)
 
 
 class Work:
     """What the executor keeps of a task."""
 
-    __slots__ = ("buffer", "error", "in_lane", "plan", "position", "undelivered")
+    __slots__ = ("buffer", "copies", "error", "in_lane", "plan", "position", "undelivered")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.position = 0  # bytes of a read that are sent or on their way
         self.in_lane = 0  # jobs of the task in a lane
         self.buffer: bytearray | None = None  # gathered parameter data
+        self.copies: dict[int, bytes] = {}  # what waits for a lane to write it, by its place in the store
         self.error: OSError | None = None  # the first that a write met
         self.undelivered: Delivery | None = None  # to be reported when the lane is done with it
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of parameter data in memory."""
+        data = self.plan.data if isinstance(self.plan, CompareBlocks) else self.buffer
+        return len(data or b"")
+
+    def forget(self) -> None:
+        """Let go of all data: the task was aborted."""
+        self.copies.clear()
+        self.plan = GOOD
+        self.buffer = None
 
 
 class Executor:
@@ -201,7 +121,9 @@ class Executor:
 
     def aborted(self, task: Task) -> None:
         """The task is gone; its jobs find that out when they come back."""
-        task.work = None
+        work, task.work = task.work, None
+        if work is not None:
+            work.forget()
 
     def resume(self, task: Task) -> None:
         """The output has room again."""
@@ -279,20 +201,29 @@ class Executor:
                 self._count(task, reading=True, length=plan.length)
                 self._read_on(task, work)
         elif isinstance(plan, WriteBlocks):
-            if task.edtl < plan.length and (task.edtl % plan.disk.block_size or task.read):
+            if task.read or (task.edtl < plan.length and task.edtl % plan.disk.block_size):
                 self._wrong_length(task, plan.length)
             else:  # no more than the expected length is written; the rest is an overflow (RES-006)
                 transfer.expect(task, plan.length)
         elif isinstance(plan, TakeData):
             if task.edtl < plan.length or not task.write:
                 self._wrong_length(task, plan.length)
+            elif self._too_much_data(task, plan.length):
+                transfer.respond(task, Status.TASK_SET_FULL)
             else:
                 work.buffer = bytearray(plan.length)
                 transfer.expect(task, plan.length)
         elif isinstance(plan, Flush):
             self._flush(task, work, plan)
         else:
-            self._compare(task, plan)
+            self._compare(task, work, plan)
+
+    def _too_much_data(self, task: Task, length: int) -> bool:
+        """Whether the data of this command has to wait until its session's others are done with theirs."""
+        session = task.connection.session
+        assert session is not None
+        kept: int = sum(each.work.parameter_bytes for each in session.tasks.values() if each.work is not None)
+        return kept > 0 and kept + length > PARAMETER_BYTES
 
     def _reply(self, task: Task, reply: Reply) -> None:
         if reply.data and reply.status == Status.GOOD:
@@ -301,16 +232,25 @@ class Executor:
             transfer.respond(task, reply.status, reply.sense)
 
     def _wrong_length(self, task: Task, length: int) -> None:
-        """The expected length cannot carry what the command is about: nothing is transferred (RES-006)."""
+        """The expected length, or direction, cannot carry what the command is about: nothing is transferred
+        (RES-006).
+        """
         sense = SenseData(SenseKey.ILLEGAL_REQUEST, INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
-        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), length)
+        presented = 0 if task.read else length
+        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), presented)
 
     def _failed(self, task: Task, error: OSError, disk: Disk, offset: int, *, writing: bool) -> None:
-        session = task.connection.session
-        if session is None or self._unit(session, task) is not disk:  # removed meanwhile, with its store
+        if self._is_gone(task, disk):
             self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(disk.descriptor_sense))
             return
         self._reply(task, io_failed(error, disk, offset, writing, disk.descriptor_sense))
+
+    def _is_gone(self, task: Task, disk: Disk) -> bool:
+        """Whether the disk was taken away from the initiator meanwhile. Its store may be closed by now, and
+        its descriptor another file's: nobody may touch it any more.
+        """
+        session = task.connection.session
+        return session is None or self._unit(session, task) is not disk
 
     # -- reading ----
 
@@ -318,6 +258,9 @@ class Executor:
         """Send what can be had of a read at once; the rest comes from the lane, or when there is room."""
         plan = cast(ReadBlocks, work.plan)
         c = task.connection
+        if self._is_gone(task, plan.disk):
+            self._failed(task, OSError(), plan.disk, plan.offset, writing=False)
+            return
         io = self.io_of(plan.disk)
         end = min(plan.length, task.edtl) if task.read else 0
         if end == 0:
@@ -355,6 +298,8 @@ class Executor:
         buffer: list[bytearray] = []
 
         def read() -> None:
+            if task.aborted:
+                return
             buffer.append(bytearray(length))  # allocated when a thread has time for it, not while it waits
             io.store.read(memoryview(buffer[0]), start)
 
@@ -382,9 +327,13 @@ class Executor:
 
     def _write(self, task: Task, work: Work, plan: WriteBlocks, offset: int, data: memoryview) -> None:
         """Write one segment, from the receive buffer if the store takes it now."""
-        io = self.io_of(plan.disk)
         start = plan.offset + offset
         end = start + len(data)
+        if end > plan.disk.blocks << plan.disk.shift or self._is_gone(task, plan.disk):
+            work.error = OSError(errno.EIO, "the disk has become smaller")
+            transfer.expect_no_more(task)
+            return
+        io = self.io_of(plan.disk)
         if io.free(start, end, writing=True):
             try:
                 if io.write_now(data, start):
@@ -394,17 +343,19 @@ class Executor:
                 transfer.expect_no_more(task)
                 return
         c = task.connection
-        copy = memoryview(bytes(data))
+        size = len(data)
+        work.copies[start] = bytes(data)
         work.in_lane += 1
-        c.unwritten += len(copy)
+        c.unwritten += size
 
         def write() -> None:
-            if not task.aborted:
-                io.store.write(copy, start)
+            copy = work.copies.pop(start, None)
+            if copy is not None:  # the task was not aborted
+                io.store.write(memoryview(copy), start)
 
         def done(error: OSError | None) -> None:
             work.in_lane -= 1
-            c.unwritten -= len(copy)
+            c.unwritten -= size
             self._touched.add(c)
             if error is not None and work.error is None:
                 work.error = error
@@ -435,14 +386,16 @@ class Executor:
     def _flush(self, task: Task, work: Work, plan: Flush) -> None:
         if plan.immediate:
             io = self.io_of(plan.disk)
-            io.lane.submit(io.store.flush, lambda error: None)
-            transfer.respond(task, Status.GOOD)
+            error = io.untold(self._itl(task))
+            io.flush_for_nobody()
+            if error is not None:
+                self._failed(task, error, plan.disk, plan.offset, writing=True)
+            else:
+                transfer.respond(task, Status.GOOD)
         else:
             self._flush_in_lane(task, plan.disk, plan.offset, 0)
 
     def _flush_in_lane(self, task: Task, disk: Disk, offset: int, presented: int) -> None:
-        io = self.io_of(disk)
-
         def done(error: OSError | None) -> None:
             self._touched.add(task.connection)
             if task.aborted:
@@ -452,38 +405,50 @@ class Executor:
             else:
                 transfer.respond(task, Status.GOOD, b"", presented)
 
-        io.lane.submit(io.store.flush, done)
+        if self._is_gone(task, disk):
+            self._failed(task, OSError(), disk, offset, writing=True)
+        else:
+            self.io_of(disk).flush(self._itl(task), done)
 
-    def _compare(self, task: Task, plan: CompareBlocks) -> None:
+    def _compare(self, task: Task, work: Work, plan: CompareBlocks) -> None:
         """VERIFY: always in the lane, a piece at a time."""
-        io = self.io_of(plan.disk)
+        disk, offset, end, mismatch = plan.disk, plan.offset, plan.offset + plan.length, plan.mismatch
+        presented = len(plan.data or b"")
+        if self._is_gone(task, disk):
+            self._failed(task, OSError(), disk, offset, writing=False)
+            return
+        io = self.io_of(disk)
         found: list[int] = []
 
         def compare() -> None:
-            unequal = first_difference(io.store, plan)
-            if unequal is not None:
-                found.append(unequal)
+            # from here, as what an aborted task had to compare is not to be kept
+            if isinstance(work.plan, CompareBlocks):
+                unequal = first_difference(io.store, work.plan)
+                if unequal is not None:
+                    found.append(unequal)
 
         def done(error: OSError | None) -> None:
             self._touched.add(task.connection)
             if task.aborted:
                 return
-            presented = len(plan.data) if plan.data is not None else 0
             if error is not None:
-                self._failed(task, error, plan.disk, plan.offset, writing=False)
+                self._failed(task, error, disk, offset, writing=False)
             elif found:
-                self._reply(task, plan.mismatch(found[0]))
+                self._reply(task, mismatch(found[0]))
             else:
                 transfer.respond(task, Status.GOOD, b"", presented)
 
-        io.submit(plan.offset, plan.offset + plan.length, compare, done, writing=False)
+        io.submit(offset, end, compare, done, writing=False)
 
     # -- small things ----
 
-    def _count(self, task: Task, *, reading: bool, length: int) -> None:
+    def _itl(self, task: Task) -> ITLNexus | None:
         session = task.connection.session
         assert session is not None
-        itl = cast("ITNexus", session.nexus).luns.get(task.lun)
+        return cast("ITNexus", session.nexus).luns.get(task.lun)
+
+    def _count(self, task: Task, *, reading: bool, length: int) -> None:
+        itl = self._itl(task)
         if itl is None:
             return
         if reading:
@@ -494,9 +459,7 @@ class Executor:
             itl.written_bytes += length
 
     def _descriptor_sense(self, task: Task) -> bool:
-        session = task.connection.session
-        assert session is not None
-        itl = cast("ITNexus", session.nexus).luns.get(task.lun)
+        itl = self._itl(task)
         return itl is not None and itl.lu.descriptor_sense
 
     def _unit(self, session: Session, task: Task) -> object:
@@ -520,28 +483,3 @@ class Executor:
                 self._touched.add(connection)
         if sessions:
             self._completions.put(lambda _: None, None)  # wakes the loop, which sends what was touched
-
-
-def _unexpected(store: BackingStore, error: Exception) -> OSError:
-    """What the initiator hears of is an internal target failure; the rest is for the log."""
-    log.exception("%s: a backing store failed unexpectedly", store.url)
-    return OSError(str(error))
-
-
-def first_difference(store: BackingStore, plan: CompareBlocks) -> int | None:
-    """The offset in the range of the first byte that is not as planned; None if all are. Blocks."""
-    piece = bytearray(min(plan.length, transfer.CHUNK))
-    at = 0
-    while at < plan.length:
-        view = memoryview(piece)[: min(len(piece), plan.length - at)]
-        store.read(view, plan.offset + at)
-        if plan.data is not None:
-            wanted = plan.data
-            if len(wanted) < plan.length:
-                expected = memoryview(wanted * (len(view) // len(wanted)))
-            else:
-                expected = memoryview(wanted)[at : at + len(view)]
-            if view != expected:
-                return at + next(i for i, (a, b) in enumerate(zip(view, expected, strict=True)) if a != b)
-        at += len(view)
-    return None

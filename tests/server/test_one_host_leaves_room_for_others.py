@@ -1,0 +1,70 @@
+"""What one host can pile up in memory and in lanes is bounded, whatever it sends and aborts."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpxtarget.pdu import TmfFunction
+from mpxtarget.server.executor import PARAMETER_BYTES
+from mpxtarget.server.lanes import THREADS
+from support.cdb import data, verify_10, write_10
+from support.fixtures import MakeWorld
+from support.world import LUN, OTHER_LUN, World
+
+MIB = 1 << 20
+TASK_SET_FULL = 0x28
+IMMED = b"\x35\x02" + bytes(8)
+
+
+@pytest.mark.conformance("SEC-004", "BLK-010")
+def test_flushes_that_nobody_waits_for_do_not_pile_up(world: World) -> None:
+    gate = world.store.close_gate()
+    host = world.host()
+    for _ in range(1000):
+        assert host.done(host.command(LUN, IMMED)).status == 0
+        if gate.waiting or world.executor.io_of(world.disk).lane.pending > THREADS:
+            gate.arrived(1)
+    assert world.executor.io_of(world.disk).lane.pending <= THREADS + 1
+    world.store.open_gate()
+    world.settle()
+    assert world.store.log[-1][0] == "flush"
+
+
+@pytest.mark.conformance("SEC-004", "SAM-005")
+def test_data_to_compare_is_bounded(make_world: MakeWorld) -> None:
+    world = make_world(size=16 * MIB)
+    host = world.host()
+    host.machine.hold_r2ts = True
+    length = 8 * MIB
+    itts = [
+        host.command(LUN, verify_10(0, length // 512, bytchk=1), data_out=bytes(length)) for _ in range(8)
+    ]
+    kept = sum(task.work.parameter_bytes for task in host.session.tasks.values())
+    assert kept <= PARAMETER_BYTES
+    refused = [itt for itt in itts if host.ended(itt)]
+    assert len(refused) == 8 - PARAMETER_BYTES // length
+    assert {host.done(itt).status for itt in refused} == {TASK_SET_FULL}
+    assert host.tmf(TmfFunction.ABORT_TASK_SET, lun=LUN) == 0
+    again = host.command(LUN, verify_10(0, length // 512, bytchk=1), data_out=bytes(length))
+    assert not host.ended(again), "there is room again"
+
+
+@pytest.mark.conformance("SEC-004", "TMF-002")
+@pytest.mark.parametrize("cdb", [write_10(0, 128), verify_10(0, 128, bytchk=1)], ids=["write", "verify"])
+def test_what_was_aborted_leaves_no_data_behind_a_stuck_store(world: World, cdb: bytes) -> None:
+    before = world.store.pattern()
+    gate = world.store.close_gate()
+    host = world.host()
+    for number in range(2 * THREADS):  # the first keep the threads busy
+        host.command(LUN, write_10(1000 + number, 1), data_out=data(512))
+    gate.arrived(THREADS)
+    for number in range(8):
+        itt = host.command(LUN, cdb, data_out=data(65536, number))
+        work = host.session.tasks[itt].work
+        assert work.copies or work.parameter_bytes
+        assert host.tmf(TmfFunction.ABORT_TASK_SET, lun=LUN) == 0
+        assert (work.copies, work.parameter_bytes) == ({}, 0)
+    world.store.open_gate()
+    world.settle()
+    assert world.store.content[:65536] == before[:65536]
+    assert host.scsi(OTHER_LUN, write_10(0, 1), data_out=data(512)).status == 0
