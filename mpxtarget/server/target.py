@@ -139,6 +139,7 @@ class TargetServer:
         self._around = Surroundings(self._node, self.executor, self._sessions, Limits(), secrets.token_bytes)
         self._arenas = ArenaPool()
         self._listeners: dict[int, tuple[PortalRecord, socket.socket]] = {}
+        self._resting: set[int] = set()  # portals that wait for a descriptor to become free
         self._transports: dict[Connection, Transport] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -231,7 +232,10 @@ class TargetServer:
             except OSError as error:
                 # EMFILE and the like: what has not logged in makes room for what may.
                 log.warning("cannot accept a connection: %s", error.strerror)
-                self._drop_oldest_logging_in(0)
+                if not self._drop_oldest_logging_in(0):
+                    # It stays readable, and asking again at once would be all that the loop does.
+                    self._loop.remove_reader(listener.fileno())
+                    self._resting.add(portal_id)
                 return
             try:
                 sock.setblocking(False)
@@ -246,10 +250,20 @@ class TargetServer:
             self._transports[transport.connection] = transport
             self._drop_oldest_logging_in(MAX_LOGGING_IN)
 
-    def _drop_oldest_logging_in(self, keep: int) -> None:
+    def _accept_again(self) -> None:
+        """Ask again for the connections that could not be had."""
+        assert self._loop is not None
+        resting, self._resting = self._resting, set()
+        for portal_id in resting & self._listeners.keys():
+            self._loop.add_reader(self._listeners[portal_id][1].fileno(), self._accept, portal_id)
+
+    def _drop_oldest_logging_in(self, keep: int) -> bool:
+        """Drop all but the `keep` youngest that have not logged in; whether there were any."""
         waiting = [c for c in self._transports if c.phase == Phase.LOGIN]  # in the order they came
-        for connection in waiting[: max(0, len(waiting) - keep)]:
+        surplus = waiting[: max(0, len(waiting) - keep)]
+        for connection in surplus:
             connection.drop("too many connections that do not log in")
+        return bool(surplus)
 
     def _closed(self, transport: Transport) -> None:
         self._transports.pop(transport.connection, None)
@@ -268,6 +282,7 @@ class TargetServer:
         assert self._loop is not None
         now = self._loop.time()
         self._timer = self._loop.call_later(TICK, self._tick)
+        self._accept_again()
         for transport in list(self._transports.values()):
             transport.tick(now)
 

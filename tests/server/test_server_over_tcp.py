@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -233,3 +235,30 @@ async def test_stopping_ends_everything(tmp_path: Path) -> None:
         await running.result()
     await host.close()
     state.close()
+
+
+@pytest.mark.conformance("SEC-001")
+async def test_a_portal_without_descriptors_rests_and_goes_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def accept(self: socket.socket) -> tuple[socket.socket, Any]:
+        nonlocal asked
+        asked += 1
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    await served.targets()
+    with monkeypatch.context() as without:
+        without.setattr(socket.socket, "accept", accept)
+        waiting = socket.create_connection(served.address)
+        async with asyncio.timeout(PATIENCE):
+            while not asked:  # noqa: ASYNC110 - the loop has to turn
+                await asyncio.sleep(0)
+        first = asked
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert asked == first
+    served.server._accept_again()
+    assert await served.targets()
+    waiting.close()
