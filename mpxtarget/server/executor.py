@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mpxtarget.io")
 
 LANE_BYTES = 4 << 20  # of reads one connection may have in lanes at a time
+GATHER = 65536  # bytes of smaller segments that become one job of a lane
 PARAMETER_BYTES = 32 << 20  # of data to compare and parameter lists a session may have in memory at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
 
@@ -47,7 +48,17 @@ INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
 class Work:
     """What the executor keeps of a task."""
 
-    __slots__ = ("buffer", "copies", "error", "in_lane", "plan", "position", "undelivered")
+    __slots__ = (
+        "buffer",
+        "copies",
+        "error",
+        "in_lane",
+        "plan",
+        "position",
+        "tail",
+        "tail_start",
+        "undelivered",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -55,6 +66,8 @@ class Work:
         self.in_lane = 0  # jobs of the task in a lane
         self.buffer: bytearray | None = None  # gathered parameter data
         self.copies: dict[int, bytes] = {}  # what waits for a lane to write it, by its place in the store
+        self.tail = bytearray()  # small segments that go to the lane together, when it is done with others
+        self.tail_start = 0  # their place in the store
         self.error: OSError | None = None  # the first that a write met
         self.undelivered: Delivery | None = None  # to be reported when the lane is done with it
 
@@ -67,6 +80,7 @@ class Work:
     def forget(self) -> None:
         """Let go of all data: the task was aborted."""
         self.copies.clear()
+        self.tail = bytearray()
         self.plan = GOOD
         self.buffer = None
 
@@ -123,6 +137,7 @@ class Executor:
         """The task is gone; its jobs find that out when they come back."""
         work, task.work = task.work, None
         if work is not None:
+            task.connection.unwritten -= len(work.tail)
             work.forget()
 
     def resume(self, task: Task) -> None:
@@ -342,11 +357,27 @@ class Executor:
                 work.error = error
                 transfer.expect_no_more(task)
                 return
+        task.connection.unwritten += len(data)
+        if not work.in_lane or len(data) >= GATHER:
+            self._write_in_lane(task, work, plan, start, bytes(data))
+            return
+        if work.tail_start + len(work.tail) != start or len(work.tail) >= GATHER:
+            self._write_tail(task, work, plan)
+            work.tail_start = start
+        work.tail += data
+
+    def _write_tail(self, task: Task, work: Work, plan: WriteBlocks) -> None:
+        """Write the small segments that came while the lane was busy with this task."""
+        if work.tail:
+            tail, work.tail = bytes(work.tail), bytearray()
+            self._write_in_lane(task, work, plan, work.tail_start, tail)
+
+    def _write_in_lane(self, task: Task, work: Work, plan: WriteBlocks, start: int, data: bytes) -> None:
         c = task.connection
+        io = self.io_of(plan.disk)
         size = len(data)
-        work.copies[start] = bytes(data)
+        work.copies[start] = data
         work.in_lane += 1
-        c.unwritten += size
 
         def write() -> None:
             copy = work.copies.pop(start, None)
@@ -360,6 +391,8 @@ class Executor:
             if error is not None and work.error is None:
                 work.error = error
                 transfer.expect_no_more(task)
+            if not task.aborted:
+                self._write_tail(task, work, plan)
             if not work.in_lane and not task.aborted:
                 if work.undelivered is not None:
                     self.undelivered(task, work.undelivered)
@@ -367,7 +400,7 @@ class Executor:
                     self._written(task, work)
             transfer.ask_on(c)
 
-        io.submit(start, end, write, done, writing=True)
+        io.submit(start, start + size, write, done, writing=True)
 
     def _written(self, task: Task, work: Work) -> None:
         """All data of a write is in the store: answer, after a flush if it has to be durable."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mpxtarget.pdu import TmfFunction
+from mpxtarget.pdu import R2T, DataOut, TmfFunction, assemble
 from mpxtarget.server.executor import PARAMETER_BYTES
 from mpxtarget.server.lanes import THREADS
 from support.cdb import data, verify_10, write_10
 from support.fixtures import MakeWorld
-from support.world import LUN, OTHER_LUN, World
+from support.world import LUN, OTHER_LUN, Host, World
 
 MIB = 1 << 20
 TASK_SET_FULL = 0x28
@@ -68,3 +68,55 @@ def test_what_was_aborted_leaves_no_data_behind_a_stuck_store(world: World, cdb:
     world.settle()
     assert world.store.content[:65536] == before[:65536]
     assert host.scsi(OTHER_LUN, write_10(0, 1), data_out=data(512)).status == 0
+
+
+def in_segments(world: World, sizes: list[int]) -> tuple[Host, int, bytes]:
+    """A write whose data comes in segments of these sizes, while the lane is stuck."""
+    content = data(sum(sizes), 7)
+    host = world.host(keys={"InitialR2T": "Yes", "ImmediateData": "No"})
+    host.machine.hold_r2ts = True
+    itt = host.command(LUN, write_10(0, len(content) // 512), data_out=content)
+    (r2t,) = host.pdus(R2T, itt)
+    host.machine.hold_r2ts = False
+    host.machine.answer(r2t)
+    host.machine.to_send()  # in other segments than these
+    at = 0
+    for number, size in enumerate(sizes):
+        final = int(number == len(sizes) - 1)
+        out = DataOut(final=final, lun=LUN << 48, itt=itt, ttt=r2t.ttt, data_sn=number, buffer_offset=at)
+        host.target.receive(assemble(out, content[at : at + size]), world.now)
+        at += size
+    return host, itt, content
+
+
+SIZES = [[1] * 4096, [512] * 512, [65536, 1, 65536, 3, 60000, 6000, 65068], [3, 131072, 1, 4, 512 * 9 - 8]]
+
+
+@pytest.mark.conformance("SEC-004", "WRT-007")
+@pytest.mark.parametrize("sizes", SIZES, ids=["bytes", "blocks", "large and small", "small first"])
+def test_small_segments_for_a_stuck_store_become_few_jobs(world: World, sizes: list[int]) -> None:
+    gate = world.store.close_gate()
+    host, itt, content = in_segments(world, sizes)
+    gate.arrived(1)
+    assert world.executor.io_of(world.disk).lane.pending <= 6
+    connection = host.target.connection
+    assert connection.unwritten == len(content)
+    world.store.open_gate()
+    world.settle()
+    assert host.done(itt).status == 0
+    assert world.store.content[: len(content)] == content
+    assert connection.unwritten == 0
+
+
+@pytest.mark.conformance("SEC-004", "TMF-002")
+@pytest.mark.parametrize("sizes", SIZES, ids=["bytes", "blocks", "large and small", "small first"])
+def test_small_segments_of_an_aborted_write_are_given_back(world: World, sizes: list[int]) -> None:
+    gate = world.store.close_gate()
+    host, _, _ = in_segments(world, sizes)
+    gate.arrived(1)
+    assert host.tmf(TmfFunction.ABORT_TASK_SET, lun=LUN) == 0
+    world.store.open_gate()
+    world.settle()
+    assert host.target.connection.unwritten == 0
+    assert host.scsi(LUN, write_10(0, 1), data_out=data(512, 9)).status == 0
+    assert world.store.content[:512] == data(512, 9)
