@@ -136,7 +136,7 @@ class Connection:
         "text",
         "transfers",
         "unasked",
-        "unwritten",
+        "unwritten_of",
     )
 
     def __init__(
@@ -169,7 +169,7 @@ class Connection:
         self.dead_tags: dict[tuple[int, int], None] = {}  # (ITT, TTT) of bursts whose task ended
         self.next_ttt = 1
         self.stalled: list[Task] = []  # tasks that wait for room in the output
-        self.unwritten = 0  # bytes of Data-Out asked for, or here and not yet written
+        self.unwritten_of: dict[int, int] = {}  # by LUN: bytes of Data-Out asked for, or not yet written
         self.unasked: list[Task] = []  # tasks that wait for that to become less
         self.ping_ttt = 0  # of our unanswered NOP-In; 0: none
         self.ping_sent = 0.0
@@ -196,9 +196,12 @@ class Connection:
 
         After the call `phase` says whether more is wanted. Nothing is raised for what a peer sends.
         """
-        self.heard = now
+        heard, self.heard = self.heard, now
         try:
-            return self._receive(view, pos, end, now)
+            taken = self._receive(view, pos, end, now)
+            if taken == pos:
+                self.heard = heard  # bytes that trickle in are no sign of life, a PDU is
+            return taken
         except ProtocolError as error:
             self.end_session(str(error))
         except Exception:
@@ -458,8 +461,21 @@ class Connection:
         for ttt, burst in task.bursts.items():
             self.bury(task.itt, ttt)
             del self.transfers[ttt]
-            self.unwritten -= burst.asked
+            self.account(task.lun, -burst.asked)
         self.around.commands.aborted(task)
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes of Data-Out that were asked for, or are here and not yet written."""
+        return sum(self.unwritten_of.values())
+
+    def account(self, lun: int, change: int) -> None:
+        """Count bytes of Data-Out into `unwritten_of`, or out again."""
+        kept = self.unwritten_of.get(lun, 0) + change
+        if kept:
+            self.unwritten_of[lun] = kept
+        else:
+            self.unwritten_of.pop(lun, None)
 
     def bury(self, itt: int, ttt: int) -> None:
         """Remember a burst whose task is gone (WRT-015); the oldest of too many is forgotten."""

@@ -6,7 +6,7 @@ Rules kept here:
   what came against them is taken and dropped, and the command ends with 0B/0C/0C or 0B/0C/0D (11.4.7.2).
 - R2Ts go out in increasing, contiguous offsets, no longer than MaxBurstLength, no more than MaxOutstandingR2T
   at a time, and only for bytes that the command uses (11.8, 13.17). What a connection has asked for and what
-  waits in memory to be written is bounded by MAX_UNWRITTEN: the pace of R2Ts is the pace of a slow store.
+  waits in memory to be written is bounded by MAX_UNWRITTEN a unit: R2Ts keep the pace of a slow store.
 - Data-Out is checked for DataSN, offset and amount. Nothing beyond what was asked for is ever handed on.
 - A SCSI Response waits until the initiator has finished every burst it owes (11.4.2).
 - Data-In fills the initiator's MaxRecvDataSegmentLength, ends a sequence with F at MaxBurstLength, and
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 GOOD = 0x00
 AHS_EXTENDED_CDB = 1
 CHUNK = 262144  # Data-In is laid out in pieces of at most this many bytes, headers not counted
-MAX_UNWRITTEN = 8 << 20  # bytes of Data-Out a connection may have on their way or in memory, by R2T
+MAX_UNWRITTEN = 8 << 20  # bytes of Data-Out a connection may have on their way or in memory for one unit
+MAX_UNWRITTEN_IN_ALL = 64 << 20  # and for all units; each may have one burst whatever the others have
 
 _FINAL, _READ, _WRITE = 0x80, 0x40, 0x20
 _OVERFLOW, _UNDERFLOW, _STATUS = 0x04, 0x02, 0x01
@@ -180,7 +181,7 @@ def _take_data_out(c: Connection, header: memoryview, data: memoryview, *, good:
             task.next_offset = burst.next
         else:
             del c.transfers[ttt]
-            c.unwritten -= burst.asked
+            c.account(task.lun, -burst.asked)
         task.end_burst(burst)
         _advance(c, task)
         if c.unasked:
@@ -225,7 +226,7 @@ def _advance(c: Connection, task: Task) -> None:
     parameters = c.session.parameters
     while task.next_offset < task.wanted and len(task.bursts) < parameters.max_outstanding_r2t:
         length = min(parameters.max_burst_length, task.wanted - task.next_offset)
-        if c.unwritten and c.unwritten + length > MAX_UNWRITTEN:
+        if _must_wait(c, task.lun, length):
             if not task.bursts:
                 c.unasked.append(task)
             return
@@ -233,6 +234,14 @@ def _advance(c: Connection, task: Task) -> None:
     if not task.bursts:
         task.expecting = False
         c.around.commands.taken(task)
+
+
+def _must_wait(c: Connection, lun: int, length: int) -> bool:
+    """Whether too much is on its way already: for this unit, so that a stuck one leaves room for the others,
+    or for all of them together.
+    """
+    kept = c.unwritten_of.get(lun, 0)
+    return kept > 0 and (kept + length > MAX_UNWRITTEN or c.unwritten + length > MAX_UNWRITTEN_IN_ALL)
 
 
 def ask_on(c: Connection) -> None:
@@ -257,7 +266,7 @@ def _send_r2t(c: Connection, task: Task, length: int) -> None:
     c.next_ttt = ttt % 0xFFFFFFFE + 1
     task.bursts[ttt] = Burst(ttt, task.next_offset, task.next_offset + length, asked=length)
     c.transfers[ttt] = task
-    c.unwritten += length
+    c.account(task.lun, length)
     r2t = R2T(
         lun=task.lun,
         itt=task.itt,

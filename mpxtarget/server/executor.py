@@ -8,7 +8,7 @@ of threads where it cannot. Rules kept here:
   the output, writes leave from the receive buffer. Only what waits for a thread is copied.
 - A command is answered when all its I/O is done, never before. GOOD for a durable write means: flushed.
 - A connection whose output waits for its peer gets no new data: its reads stall and go on when there is room.
-  What one connection has in lanes at a time is bounded by LANE_BYTES.
+  What one connection has in the lane of a disk at a time is bounded by LANE_BYTES.
 - An aborted task is forgotten at once, with the data it left to a lane; what its I/O brings later is thrown
   away.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mpxtarget.io")
 
-LANE_BYTES = 4 << 20  # of reads one connection may have in lanes at a time
+LANE_BYTES = 4 << 20  # of reads one connection may have in the lane of one disk at a time
 GATHER = 65536  # bytes of smaller segments that become one job of a lane
 PARAMETER_BYTES = 32 << 20  # of data to compare and parameter lists a session may have in memory at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
@@ -92,7 +92,7 @@ class Executor:
         self._completions = completions
         self._sessions = sessions
         self._io: dict[int, DiskIo] = {}  # by id(disk)
-        self._lane_bytes: dict[Connection, int] = {}
+        self._lane_bytes: dict[tuple[Connection, Disk], int] = {}
         self._touched: set[Connection] = set()
 
     # -- what the connection calls ----
@@ -137,7 +137,7 @@ class Executor:
         """The task is gone; its jobs find that out when they come back."""
         work, task.work = task.work, None
         if work is not None:
-            task.connection.unwritten -= len(work.tail)
+            task.connection.account(task.lun, -len(work.tail))
             work.forget()
 
     def resume(self, task: Task) -> None:
@@ -282,7 +282,7 @@ class Executor:
             transfer.respond(task, Status.GOOD, b"", plan.length)
             return
         while work.position < end:
-            if c.output.backlog or self._lane_bytes.get(c, 0) >= LANE_BYTES:
+            if c.output.backlog or self._lane_bytes.get((c, plan.disk), 0) >= LANE_BYTES:
                 c.stalled.append(task)
                 return
             length = min(transfer.CHUNK, end - work.position)
@@ -309,7 +309,8 @@ class Executor:
         c = task.connection
         start = plan.offset + work.position
         work.in_lane += 1
-        self._lane_bytes[c] = self._lane_bytes.get(c, 0) + length
+        place = c, plan.disk
+        self._lane_bytes[place] = self._lane_bytes.get(place, 0) + length
         buffer: list[bytearray] = []
 
         def read() -> None:
@@ -320,9 +321,9 @@ class Executor:
 
         def done(error: OSError | None) -> None:
             work.in_lane -= 1
-            self._lane_bytes[c] -= length
-            if not self._lane_bytes[c]:
-                del self._lane_bytes[c]
+            self._lane_bytes[place] -= length
+            if not self._lane_bytes[place]:
+                del self._lane_bytes[place]
             self._touched.add(c)
             if task.aborted:
                 return
@@ -357,7 +358,7 @@ class Executor:
                 work.error = error
                 transfer.expect_no_more(task)
                 return
-        task.connection.unwritten += len(data)
+        task.connection.account(task.lun, len(data))
         if not work.in_lane or len(data) >= GATHER:
             self._write_in_lane(task, work, plan, start, bytes(data))
             return
@@ -386,7 +387,7 @@ class Executor:
 
         def done(error: OSError | None) -> None:
             work.in_lane -= 1
-            c.unwritten -= size
+            c.account(task.lun, -size)
             self._touched.add(c)
             if error is not None and work.error is None:
                 work.error = error

@@ -111,3 +111,18 @@ def test_a_stream_that_stops_in_the_middle_of_a_pdu_is_noticed(world: World) -> 
     host.send_bytes(host.make.nop_out(immediate=1).to_bytes()[:20])
     world.pass_time(47)
     assert host.closed
+
+
+@pytest.mark.conformance("NOP-005", "SEC-005")
+def test_bytes_that_trickle_in_are_no_sign_of_life(world: World) -> None:
+    host = world.host()
+    host.machine.answer_pings = False
+    ping = host.make.nop_out(itt=host.machine.new_itt()).to_bytes()
+    seconds = 0
+    while not host.closed:
+        if seconds % 10 == 0:
+            host.target.receive(ping[seconds // 10 : seconds // 10 + 1], world.now)
+        world.pass_time(1)
+        seconds += 1
+        assert seconds < 60
+    assert host.target.connection.reason == "no answer to a ping"

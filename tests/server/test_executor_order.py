@@ -208,11 +208,10 @@ def test_memory_that_an_abort_sets_free_is_used_by_those_who_wait(world: World) 
     gate_of(world)
     host = world.host(keys=SOLICITED | {"MaxOutstandingR2T": "16", "FirstBurstLength": "512"})
     host.machine.hold_r2ts = True
-    first = [host.command(LUN, write_16(4096 * n, 4096), data_out=bytes(2 << 20)) for n in range(2)]
-    first += [host.command(OTHER_LUN, write_16(0, 4096), data_out=bytes(2 << 20)) for n in range(2)]
-    waiting = host.command(OTHER_LUN, write_16(0, 1), data_out=data(512))
+    first = [host.command(LUN, write_16(0, 4096), data_out=bytes(2 << 20)) for _ in range(4)]
+    waiting = host.command(LUN, write_16(0, 1), data_out=data(512))
     assert host.pdus(R2T, waiting) == []
-    assert host.tmf(2, lun=LUN) == 0
+    assert host.tmf(1, lun=LUN, referenced=first[0]) == 0
     assert len(host.pdus(R2T, waiting)) == 1
     assert first[0] not in host.session.tasks
     world.store.open_gate()
@@ -225,7 +224,7 @@ def test_reads_in_lanes_are_bounded(world: World) -> None:
     for n in range(100):
         host.command(LUN, read_10(n, 2048), read_length=1 << 20)
     connection = host.target.connection
-    assert world.executor._lane_bytes[connection] <= LANE_BYTES
+    assert world.executor._lane_bytes[connection, world.disk] <= LANE_BYTES
     world.store.open_gate()
     world.settle()
     while host.session.tasks:
@@ -286,3 +285,23 @@ def test_a_command_whose_unit_is_removed_while_it_waits_says_that_there_is_none(
     world.settle()
     done = host.done(itt)
     assert (done.status, done.sense[2], *done.sense[12:14]) == (2, 0x5, 0x25, 0x00)
+
+
+@pytest.mark.conformance("SEC-004", "TMF-023")
+def test_a_stuck_unit_leaves_memory_to_the_other_units_of_its_session(world: World) -> None:
+    gate_of(world)
+    host = world.host(keys=SOLICITED | {"MaxOutstandingR2T": "16", "FirstBurstLength": "512"})
+    for lba in range(20):  # more than one disk may have under way, both ways
+        host.command(LUN, read_10(lba, 512), read_length=1 << 18)
+        host.command(LUN, write_16(0, 2048), data_out=bytes(1 << 20))
+    world.other_store.at_once = False
+    itts = [
+        host.command(OTHER_LUN, write_16(0, 2048), data_out=data(1 << 20)),
+        host.command(OTHER_LUN, read_10(4096, 512), read_length=1 << 18),
+    ]
+    while not all(map(host.ended, itts)):
+        assert world.drain()
+        host.run()
+    assert [host.done(itt).status for itt in itts] == [0, 0]
+    assert world.other_store.content[: 1 << 20] == data(1 << 20)
+    world.store.open_gate()
