@@ -102,7 +102,7 @@ def read(layout: Layout, call: Call) -> Plan:
     _check_range(disk, lba, count)
     if count == 0:
         return GOOD
-    return ReadBlocks(disk, lba << disk.shift, count << disk.shift)
+    return ReadBlocks(disk, lba << disk.shift, count << disk.shift, bool(flags & _FUA))
 
 
 def write(layout: Layout, call: Call) -> Plan:

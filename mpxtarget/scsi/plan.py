@@ -30,11 +30,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReadBlocks:
-    """Send this range as Data-In, then GOOD."""
+    """Send this range as Data-In, then GOOD.
+
+    `durable`: FUA; what is sent is in stable storage before (SBC-3 5.10).
+    """
 
     disk: Disk
     offset: int
     length: int
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mpxtarget.iscsi import transfer
@@ -214,7 +215,10 @@ class Executor:
                 transfer.respond(task, Status.GOOD)
             else:
                 self._count(task, reading=True, length=plan.length)
-                self._read_on(task, work)
+                if plan.durable:
+                    self._flush_in_lane(task, plan.disk, plan.offset, lambda: self._read_on(task, work))
+                else:
+                    self._read_on(task, work)
         elif isinstance(plan, WriteBlocks):
             if task.read or (task.edtl < plan.length and task.edtl % plan.disk.block_size):
                 self._wrong_length(task, plan.length)
@@ -411,7 +415,8 @@ class Executor:
             return
         self._count(task, reading=False, length=plan.length)
         if plan.durable:
-            self._flush_in_lane(task, plan.disk, plan.offset, plan.length)
+            good = partial(transfer.respond, task, Status.GOOD, b"", plan.length)
+            self._flush_in_lane(task, plan.disk, plan.offset, good)
         else:
             transfer.respond(task, Status.GOOD, b"", plan.length)
 
@@ -427,9 +432,11 @@ class Executor:
             else:
                 transfer.respond(task, Status.GOOD)
         else:
-            self._flush_in_lane(task, plan.disk, plan.offset, 0)
+            self._flush_in_lane(task, plan.disk, plan.offset, partial(transfer.respond, task, Status.GOOD))
 
-    def _flush_in_lane(self, task: Task, disk: Disk, offset: int, presented: int) -> None:
+    def _flush_in_lane(self, task: Task, disk: Disk, offset: int, then: Callable[[], None]) -> None:
+        """Go on with the command when all that was written to the disk is in stable storage."""
+
         def done(error: OSError | None) -> None:
             self._touched.add(task.connection)
             if task.aborted:
@@ -437,7 +444,7 @@ class Executor:
             if error is not None:
                 self._failed(task, error, disk, offset, writing=True)
             else:
-                transfer.respond(task, Status.GOOD, b"", presented)
+                then()
 
         if self._is_gone(task, disk):
             self._failed(task, OSError(), disk, offset, writing=True)

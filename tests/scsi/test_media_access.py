@@ -42,9 +42,11 @@ def test_fua_makes_a_write_durable(path: Path, array: Array, cdb: str, flags: st
 
 
 @pytest.mark.conformance("CDB-009")
-@pytest.mark.parametrize("flags", ["08", "10", "04", "1C"])
-def test_dpo_fua_and_rarc_are_accepted_for_reads(path: Path, array: Array, flags: str) -> None:
-    assert path.plan(f"28 {flags} 00000000 00 0008") == ReadBlocks(array.disk, 0, 4096)
+@pytest.mark.parametrize(("flags", "durable"), [("08", True), ("10", False), ("04", False), ("1C", True)])
+def test_dpo_and_rarc_are_accepted_for_reads_and_fua_wants_what_is_stored(
+    path: Path, array: Array, flags: str, durable: bool
+) -> None:
+    assert path.plan(f"28 {flags} 00000000 00 0008") == ReadBlocks(array.disk, 0, 4096, durable)
 
 
 @pytest.mark.conformance("SBC-009", "MOD-010")

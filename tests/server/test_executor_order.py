@@ -113,6 +113,19 @@ def test_good_for_a_durable_write_means_flushed(world: World, at_once: bool) -> 
     assert [what for what, _, _ in world.store.log].count("flush") == 2
 
 
+@pytest.mark.conformance("CDB-009")
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_read_that_wants_stored_data_has_it_stored_first(make_world: MakeWorld, fast: bool) -> None:
+    world = make_world(fast=fast)
+    host = world.host()
+    host.scsi(LUN, write_10(0, 1), data_out=data(512))
+    world.store.log.clear()
+    assert host.scsi(LUN, read_10(0, 1, flags=FUA), read_length=512).data == data(512)
+    assert next(what for what, _, _ in world.store.log) == "flush"
+    world.store.flush_error = errno.EIO
+    assert host.scsi(LUN, read_10(0, 1, flags=FUA), read_length=512).status == 2
+
+
 def test_a_flush_that_fails_fails_the_write(world: World) -> None:
     world.store.flush_error = errno.EIO
     host = world.host()

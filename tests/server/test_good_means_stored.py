@@ -34,7 +34,7 @@ def test_a_write_that_expects_data_in_is_no_write(make_world: MakeWorld, fast: b
     assert world.store.content == before
 
 
-@pytest.mark.conformance("BLK-010")
+@pytest.mark.conformance("SBC-009")
 def test_a_failed_flush_that_nobody_waited_for_is_told_at_the_next(world: World) -> None:
     host = world.host()
     world.store.flush_error = errno.EIO
@@ -47,7 +47,7 @@ def test_a_failed_flush_that_nobody_waited_for_is_told_at_the_next(world: World)
 @pytest.mark.parametrize(
     "cdb", [SYNCHRONIZE_CACHE, IMMED, write_10(9, 1, flags=FUA)], ids=["flush", "immediate", "durable write"]
 )
-@pytest.mark.conformance("BLK-010")
+@pytest.mark.conformance("SBC-009")
 def test_a_failed_flush_is_told_to_every_host(world: World, cdb: bytes) -> None:
     host, other = world.host(), world.host(initiator=OTHER_HOST)
     world.store.flush_error = errno.EIO
