@@ -85,7 +85,7 @@ def test_the_store_of_a_disk_that_was_taken_away_is_not_touched(world: World, at
     assert world.store.log == []
 
 
-@pytest.mark.conformance("BLK-002")
+@pytest.mark.conformance("SBC-005")
 def test_a_write_beyond_the_end_of_a_disk_that_became_smaller_stores_nothing(world: World) -> None:
     before = world.store.pattern()
     host, itt, r2t = solicited(world, 100)

@@ -16,7 +16,7 @@ TASK_SET_FULL = 0x28
 IMMED = b"\x35\x02" + bytes(8)
 
 
-@pytest.mark.conformance("SEC-004", "BLK-010")
+@pytest.mark.conformance("SEC-004", "SBC-009")
 def test_flushes_that_nobody_waits_for_do_not_pile_up(world: World) -> None:
     gate = world.store.close_gate()
     host = world.host()
