@@ -104,7 +104,7 @@ def call_in(
         except _Locked as locked:
             if time.monotonic() >= give_up:
                 raise locked.failure from None
-        time.sleep(0.05)
+        time.sleep(0.05)  # another command has the folder for a moment; bounded by LOCK_SECONDS
 
 
 def _in_target(

@@ -73,7 +73,7 @@ def _lock(folder: Path) -> FolderLock:
             _, purpose = lock.holder(folder) or (0, "")
             if purpose == lock.SERVING or time.monotonic() >= give_up:
                 raise
-        time.sleep(0.05)
+        time.sleep(0.05)  # flock has no wait with an end
 
 
 def _run(state: State) -> None:

@@ -32,19 +32,21 @@ from mpxtarget.pdu import (
     BHS_LENGTH,
     NO_TAG,
     R2T,
+    AhsError,
+    AhsType,
     DataIn,
     DataOut,
     RejectReason,
     ScsiCommand,
     ScsiResponse,
     padded,
+    parse_ahs,
 )
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
 
 GOOD = 0x00
-AHS_EXTENDED_CDB = 1
 CHUNK = 262144  # Data-In is laid out in pieces of at most this many bytes, headers not counted
 MAX_UNWRITTEN = 8 << 20  # bytes of Data-Out a connection may have on their way or in memory for one unit
 MAX_UNWRITTEN_IN_ALL = 64 << 20  # and for all units; each may have one burst whatever the others have
@@ -100,16 +102,14 @@ def scsi_command(c: Connection, header: memoryview, data: memoryview) -> None:
 
 def _extended_cdb(cdb: bytes, ahs: bytes) -> bytes:
     """The whole CDB of a command with additional header segments (RFC 7143 11.2.2)."""
-    at = 0
-    while at + 4 <= len(ahs):
-        length = int.from_bytes(ahs[at : at + 2], "big")
-        kind = ahs[at + 2] & 0x3F
-        if at + 3 + length > len(ahs):
-            raise PduRejected(RejectReason.INVALID_PDU_FIELD, "an AHS longer than its header")
-        if kind != AHS_EXTENDED_CDB or length < 2:
-            raise PduRejected(RejectReason.INVALID_PDU_FIELD, f"AHS type {kind}")
-        cdb += ahs[at + 4 : at + 3 + length]
-        at += padded(3 + length)
+    try:
+        found = parse_ahs(ahs)
+    except AhsError as error:
+        raise PduRejected(RejectReason.INVALID_PDU_FIELD, str(error)) from error
+    for segment in found:
+        if segment.type & 0x3F != AhsType.EXTENDED_CDB or not segment.content:
+            raise PduRejected(RejectReason.INVALID_PDU_FIELD, f"AHS type {segment.type}")
+        cdb += segment.content
     return cdb
 
 

@@ -208,7 +208,7 @@ def main() -> int:
             for target in (ours, theirs):
                 print(f"starting {target.name} with an image of {arguments.size} MiB", file=sys.stderr)
                 stack.enter_context(running(target))
-            time.sleep(0.5)
+            time.sleep(0.5)  # idle memory is what is left when starting up is over
             idle = {target.name: target.resident() for target in (ours, theirs)}
             for turn in range(arguments.rounds):
                 for row in ROWS:
