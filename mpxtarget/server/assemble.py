@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import backing_stores
 from backing_stores import BackingStore, StoreError
 from mpxtarget.array.array import Array
 from mpxtarget.bridge.bridge import Bridge
+from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Refusal
-from mpxtarget.server.state import VDISK_FOLDER, State, VdiskRecord
+from mpxtarget.server.state import State, VdiskRecord
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,7 @@ def build(
 def open_store(state: State, record: VdiskRecord) -> BackingStore:
     """Open the store of a disk, for this process alone. Raises Refusal."""
     try:
-        return backing_stores.open_store(
-            record.store_url, read_only=record.read_only, size=record.size, base=state.folder
-        )
+        return disk_stores.open_store(state.folder, record)
     except StoreError as error:
         raise Refusal(f"vdisk {record.name}: {error}") from None
 
@@ -103,17 +101,10 @@ def create_array(folder: str | os.PathLike[str], **defaults: Any) -> State:
 def _make_stores(state: State, made: contextlib.ExitStack) -> None:
     for record in state.list_vdisks():
         try:
-            if record.store_url.startswith(f"file:{VDISK_FOLDER}/"):
-                (state.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
-            backing_stores.create(record.store_url, record.size, base=state.folder)
+            disk_stores.create(state.folder, record)
         except StoreError as error:
             raise Refusal(f"vdisk {record.name}: {error}") from None
-        made.callback(_delete_quietly, state, record)
-
-
-def _delete_quietly(state: State, record: VdiskRecord) -> None:
-    with contextlib.suppress(StoreError):
-        backing_stores.delete(record.store_url, base=state.folder)
+        made.callback(disk_stores.delete_quietly, state.folder, record)
 
 
 class _LoginNotes:

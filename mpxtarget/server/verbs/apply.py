@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from mpxtarget.bridge.portals import format_address
-from mpxtarget.server import configuration, validation
+from mpxtarget.server import configuration, disk_stores, validation
 from mpxtarget.server.configuration import ArrayEntry, Configuration, InitiatorEntry, LunEntry
 from mpxtarget.server.errors import Conflict, Invalid, NotFound, Refusal
 from mpxtarget.server.state import (
@@ -329,7 +329,7 @@ class _Planner:
             record = context.state.find_vdisk(entry.name)
             await lun.remove(context, record)
             if not entry.existing:
-                lun.delete_store(context, record)
+                disk_stores.delete(context.folder, record)
 
         return Step(
             f"create lun {entry.name} of {format_size(entry.size_bytes)}",

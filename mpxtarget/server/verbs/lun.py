@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import backing_stores
 from backing_stores import StoreError
 from mpxtarget.array.records import Preferred
+from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Conflict, NotFound, Refusal
 from mpxtarget.server.state import VDISK_FOLDER, PresentationRecord, State, VdiskRecord, VdiskSpec
 from mpxtarget.server.validation import MAX_LUN, MIN_LUN
@@ -179,9 +179,11 @@ async def remove_lun(context: Context, arguments: RemoveLun) -> LunRow:
     await remove(context, record)
     if arguments.delete_data:
         try:
-            await context.blocking(delete_store, context, record)
+            await context.blocking(disk_stores.delete, context.folder, record)
         except StoreError as error:
-            raise as_refusal(error, f"{record.name} was removed, but its data was not deleted: ") from None
+            raise disk_stores.as_refusal(
+                error, f"{record.name} was removed, but its data was not deleted: "
+            ) from None
     return before
 
 
@@ -252,13 +254,11 @@ def add(context: Context, spec: VdiskSpec, *, create: bool) -> VdiskRecord:
             return record
         try:
             if create:
-                if record.store_url.startswith(f"file:{VDISK_FOLDER}/"):
-                    (context.folder / VDISK_FOLDER).mkdir(mode=0o700, exist_ok=True)
-                backing_stores.create(record.store_url, record.size, base=context.folder)
-                undo.callback(_delete_quietly, context, record)
-            store = open_store(context, record)
+                disk_stores.create(context.folder, record)
+                undo.callback(disk_stores.delete_quietly, context.folder, record)
+            store = disk_stores.open_store(context.folder, record)
         except StoreError as error:
-            raise as_refusal(error) from None
+            raise disk_stores.as_refusal(error) from None
         if live is None:
             store.close()
         else:
@@ -335,7 +335,7 @@ async def resize(context: Context, record: VdiskRecord, size: int) -> VdiskRecor
         return _set_size(context, record, size)
     live = context.live
     try:
-        store = open_store(context, record) if live is None else live.stores[record.id]
+        store = disk_stores.open_store(context.folder, record) if live is None else live.stores[record.id]
         try:
             before = store.size
             if size > before:
@@ -356,7 +356,7 @@ async def resize(context: Context, record: VdiskRecord, size: int) -> VdiskRecor
             if live is None:
                 store.close()
     except StoreError as error:
-        raise as_refusal(error) from None
+        raise disk_stores.as_refusal(error) from None
     return new
 
 
@@ -392,38 +392,16 @@ async def unpresent(context: Context, vdisk_id: int, initiator: str) -> Presenta
 # Stores
 
 
-def open_store(context: Context, record: VdiskRecord) -> backing_stores.BackingStore:
-    """Open the store of a virtual disk.  Raises StoreError."""
-    return backing_stores.open_store(
-        record.store_url, read_only=record.read_only, size=record.size, base=context.folder
-    )
-
-
 def size_of_store(context: Context, spec: VdiskSpec) -> int:
     """How many bytes a store has that exists already."""
     url = spec.store_url or f"file:{VDISK_FOLDER}/{spec.name}.img"
     try:
         store = backing_stores.open_store(url, read_only=True, base=context.folder)
     except StoreError as error:
-        raise as_refusal(error) from None
+        raise disk_stores.as_refusal(error) from None
     size = store.size
     store.close()
     return size
-
-
-def as_refusal(error: StoreError, before: str = "") -> Refusal:
-    """A store's message is one sentence, `what is wrong: what to do`."""
-    message, _, hint = str(error).rpartition(": ")
-    return Refusal(before + (message or hint), hint if message else "")
-
-
-def delete_store(context: Context, record: VdiskRecord) -> None:
-    backing_stores.delete(record.store_url, base=context.folder)
-
-
-def _delete_quietly(context: Context, record: VdiskRecord) -> None:
-    with contextlib.suppress(StoreError):
-        delete_store(context, record)
 
 
 VERBS = (
