@@ -12,7 +12,7 @@ the descriptor may be read is found out once, at open.
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import preadv, pwritev
 from typing import Final
 
@@ -97,6 +97,28 @@ class DescriptorStore:
         end = offset + length
         while offset < end:
             offset += pwritev(self.fd, (memoryview(_ZEROS)[: end - offset],), offset)
+
+    def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """What SEEK_DATA and SEEK_HOLE say; a device, which knows neither, is all data."""
+        end = offset + length
+        while offset < end:
+            hole = self._seek(offset, end, os.SEEK_HOLE)
+            if hole > offset:
+                yield offset, hole - offset, True
+            data = self._seek(hole, end, os.SEEK_DATA) if hole < end else end
+            if data > hole:
+                yield hole, data - hole, False
+            offset = data
+
+    def _seek(self, offset: int, end: int, whence: int) -> int:
+        try:
+            return min(os.lseek(self.fd, offset, whence), end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
+                return end
+            if error.errno == errno.EINVAL:
+                return end if whence == os.SEEK_HOLE else offset
+            raise
 
     def close(self) -> None:
         """Close the descriptor, once; flock goes with it."""

@@ -13,7 +13,7 @@ Rules kept on both sides:
 - Nothing is acknowledged that is not stored: a call which returns has done all that was asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -71,6 +71,12 @@ class BackingStore(Protocol):
 
     def discard(self, offset: int, length: int) -> None:
         """Make a range read back as zeros, and give its space back where possible. Blocks."""
+
+    def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """The range in pieces (offset, length, whether space is allocated), in order, without gaps. Blocks.
+
+        Where the store cannot tell, all is allocated. Pieces next to each other may be of one kind.
+        """
 
     def resize(self, size: int) -> None:
         """Make the store `size` bytes long; what stays keeps its contents, what is new is zero.

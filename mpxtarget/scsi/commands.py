@@ -6,10 +6,9 @@ read this table.  A command that is not in it does not exist.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 from mpxtarget.scsi import block, inquiry, mode, persistent, primary, report, reserve
-from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import (
     ANY_STATE,
     DISK_AND_CONSOLE,
@@ -20,6 +19,7 @@ from mpxtarget.scsi.command import (
     Direction,
     Reserved,
 )
+from mpxtarget.scsi.personality import Personality
 
 IN, OUT = Direction.IN, Direction.OUT
 READS, WRITES = Reserved.READS, Reserved.WRITES
@@ -119,11 +119,10 @@ COMMANDS = (
 )
 # fmt: on
 
-COMMAND_SETS = {
-    peripheral_type: CommandSet(command for command in COMMANDS if peripheral_type in command.on)
-    for peripheral_type in (
-        PeripheralType.DISK,
-        PeripheralType.STORAGE_ARRAY_CONTROLLER,
-        PeripheralType.UNKNOWN,
+
+@lru_cache(maxsize=64)
+def command_set(personality: Personality, peripheral_type: int) -> CommandSet:
+    """The commands that a logical unit of this type offers."""
+    return CommandSet(
+        command for command in COMMANDS if peripheral_type in command.on and personality.offers(command.name)
     )
-}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mpxtarget.scsi.codes import AccessState, Asc, SenseKey, Status
 from mpxtarget.scsi.command import Call, Command
-from mpxtarget.scsi.commands import COMMAND_SETS
+from mpxtarget.scsi.commands import command_set
 from mpxtarget.scsi.logical_unit import Absent, Disk
 from mpxtarget.scsi.plan import Plan, Reply
 from mpxtarget.scsi.sense import (
@@ -57,7 +57,7 @@ def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
 
 
 def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
-    commands = COMMAND_SETS[lu.peripheral_type]
+    commands = command_set(lu.personality, lu.peripheral_type)
     command = commands.find(cdb)
     if isinstance(lu, Absent) and not isinstance(command, Command):
         raise CheckCondition(LOGICAL_UNIT_NOT_SUPPORTED)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
+from mpxtarget.scsi.personality import EVERYTHING, Personality
 
 if TYPE_CHECKING:
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
@@ -50,6 +51,13 @@ class Identity:
             raise ValueError("the NAA designator has to be 16 bytes that begin with the digit 6")
         if self.version not in (VERSION_SPC_3, VERSION_SPC_4):
             raise ValueError(f"VERSION has to be 05h (SPC-3) or 06h (SPC-4), not {self.version:02X}h")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What has to outlast a loss of power about a disk, besides its configuration and its blocks."""
+
+    managing_group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +118,9 @@ class LogicalUnit:
     peripheral_type: ClassVar[int]
     qualifier: int = 0b000
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, personality: Personality = EVERYTHING) -> None:
         self.identity = identity
+        self.personality = personality
         self.attached: list[ITLNexus] = []
         self.cached_pages: dict[tuple[int, int], bytes] = {}
         """VPD pages already built, by (relative target port, page code)."""
@@ -183,12 +192,13 @@ class Disk(LogicalUnit):
         preferred_group: int | None = None,
         read_only: bool = False,
         rotation_rate: int = 15000,
+        personality: Personality = EVERYTHING,
     ) -> None:
         if block_size not in (512, 1024, 2048, 4096):
             raise ValueError(f"block size has to be 512, 1024, 2048 or 4096 bytes, not {block_size}")
         if blocks < 1:
             raise ValueError("a disk has at least one block")
-        super().__init__(identity)
+        super().__init__(identity, personality)
         self.block_size = block_size
         self.shift = block_size.bit_length() - 1
         self.blocks = blocks
@@ -216,6 +226,11 @@ class Disk(LogicalUnit):
     def write_protected(self) -> bool:
         """Read-only by configuration, or by the SWP bit of the Control mode page."""
         return self.read_only or self.mode.software_write_protect
+
+    @property
+    def kept(self) -> Kept:
+        """What has to be written down about the disk as it is now."""
+        return Kept(managing_group=self.managing_group)
 
     @property
     def maximum_transfer_blocks(self) -> int:

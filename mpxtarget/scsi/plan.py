@@ -7,14 +7,15 @@ builds. All offsets and lengths are bytes, always whole logical blocks inside th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mpxtarget.scsi.codes import Status
 
 if TYPE_CHECKING:
     from mpxtarget.scsi.logical_unit import Disk
+    from mpxtarget.scsi.nexus import ITLNexus
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,90 @@ class Flush:
     immediate: bool
 
 
-Plan: TypeAlias = Reply | ReadBlocks | WriteBlocks | TakeData | CompareBlocks | Flush
+class Medium(Protocol):
+    """The blocks of one disk, for work in a thread. Offsets and lengths are bytes of the disk.
+
+    Every method may block, raises OSError when the backing store does, and raises `Abandoned` when nobody
+    waits for the work any more.
+    """
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes of a range."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Change a range; to stable storage only with `flush`."""
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make a range read as zeros, and give its space back where that is possible."""
+
+    def flush(self) -> None:
+        """Bring everything written to stable storage."""
+
+    def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """The range in pieces: (offset, length, whether space is allocated), in order, without gaps."""
+
+
+class Abandoned(Exception):  # noqa: N818 - nothing went wrong
+    """Nobody waits for this work any more: its command was aborted, or the disk is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A range of a disk that work reads, or changes."""
+
+    disk: Disk
+    offset: int
+    length: int
+    writing: bool
+
+
+def _as_it_is(reply: Reply | None) -> Reply | None:
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOnBlocks:
+    """Work on ranges of disks in a thread, atomically: nobody else's I/O comes between. Then answer.
+
+    `work` gets the media of the disks named in `extents`, keeps inside those extents, and returns the reply.
+    It touches nothing but the media, may raise OSError (the reply is then what `io_failed` makes of the first
+    extent) and CheckCondition, and never runs on the event loop. `finished` is called on the event loop, once
+    and in any case, with the reply, or with None when the work was abandoned; what it returns is answered.
+    With `immediate`, GOOD is answered first, the work goes on without its command, and the reply reaches
+    `finished` only.
+    """
+
+    extents: tuple[Extent, ...]
+    work: Callable[[Mapping[Disk, Medium]], Reply]
+    finished: Callable[[Reply | None], Reply | None] = _as_it_is
+    immediate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Make a change of reservations that has just been made hold for commands under way, then go on.
+
+    The tasks of `abort` on the disk are aborted; writes of nexuses which may no longer write end with
+    RESERVATION CONFLICT and change nothing more; and what threads are writing comes to its end first (SPC-4
+    5.12.11, RFC 7143 4.2.2.3.4).
+    """
+
+    disk: Disk
+    then: Plan
+    abort: tuple[ITLNexus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write down what has to outlast a loss of power about this disk (`Disk.kept`), then answer."""
+
+    disk: Disk
+    reply: Reply
+
+
+Plan: TypeAlias = (
+    "Reply | ReadBlocks | WriteBlocks | TakeData | CompareBlocks | Flush | WorkOnBlocks | Fence | Keep"
+)
 
 GOOD = Reply(Status.GOOD)
 

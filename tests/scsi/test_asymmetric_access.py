@@ -8,7 +8,8 @@ from test_vpd_pages import PORT_GROUP, RELATIVE_PORT, designators
 
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.command import ACTIVE, ANY_STATE, STANDBY
-from mpxtarget.scsi.commands import COMMAND_SETS
+from mpxtarget.scsi.commands import command_set
+from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.plan import ReadBlocks, WriteBlocks
 
 RTPG = "A3 0A 00000000 00001104"
@@ -159,7 +160,7 @@ def test_limited_group_processes_what_its_state_allows(state: int, asc: int, pro
     assert not path.itl().go_read
     assert other.itl().go_read
     assert isinstance(other.plan(READ_8), ReadBlocks)
-    for command in COMMAND_SETS[0]:
+    for command in command_set(EVERYTHING, 0):
         cdb = bytes((command.opcode, command.service_action or 0)).hex()
         if command.name not in processed:
             assert path.sense(cdb).code == (2, asc), command.name

@@ -4,7 +4,8 @@ import pytest
 from scsi_initiator import GOOD, READ_8, RESERVATION_CONFLICT, WRITE_8, Array, Path
 
 from mpxtarget.scsi import task_management
-from mpxtarget.scsi.commands import COMMAND_SETS
+from mpxtarget.scsi.commands import command_set
+from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.plan import ReadBlocks, Reply
 
 RESERVE = ["16", "56"]
@@ -30,7 +31,7 @@ def test_others_may_only_look(reserve: str) -> None:
     array = Array()
     holder, other, second_path = array.path(), array.path("iqn.b"), array.path(port=2)
     assert holder.send(reserve) == Reply(GOOD)
-    for command in COMMAND_SETS[0]:
+    for command in command_set(EVERYTHING, 0):
         cdb = bytes((command.opcode, command.service_action or 0)).hex()
         for each in (other, second_path):
             plan = each.plan(cdb)

@@ -5,10 +5,11 @@ from scsi_initiator import Array, Path
 
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import Command, CommandSet, usage_map
-from mpxtarget.scsi.commands import COMMAND_SETS, COMMANDS
+from mpxtarget.scsi.commands import COMMANDS, command_set
+from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.plan import Reply
 
-DISK_COMMANDS = list(COMMAND_SETS[PeripheralType.DISK])
+DISK_COMMANDS = list(command_set(EVERYTHING, PeripheralType.DISK))
 
 BY_NAME = {command.name: command for command in COMMANDS}
 

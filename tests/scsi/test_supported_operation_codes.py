@@ -5,10 +5,11 @@ from scsi_initiator import Path
 
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import Command, Direction, Reserved
-from mpxtarget.scsi.commands import COMMAND_SETS, COMMANDS
+from mpxtarget.scsi.commands import COMMANDS, command_set
+from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.plan import ReadBlocks, Reply, TakeData, WriteBlocks
 
-DISK = COMMAND_SETS[PeripheralType.DISK]
+DISK = command_set(EVERYTHING, PeripheralType.DISK)
 
 A, R, W = "AAAAA", "ACAAC", "CCACC"
 
@@ -154,7 +155,7 @@ def test_mandatory_commands_are_there() -> None:
 
 @pytest.mark.conformance("LUN-006")
 def test_console_knows_little() -> None:
-    names = {row.name for row in COMMAND_SETS[PeripheralType.STORAGE_ARRAY_CONTROLLER]}
+    names = {row.name for row in command_set(EVERYTHING, PeripheralType.STORAGE_ARRAY_CONTROLLER)}
     assert names == {"TEST UNIT READY", "REQUEST SENSE", "INQUIRY", "SEND DIAGNOSTIC", "REPORT LUNS"}
 
 
