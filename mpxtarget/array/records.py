@@ -18,6 +18,11 @@ Preferred = Literal["none", "A", "B", "A-failback", "B-failback"]
 Failover/Failback."""
 
 
+SerialNumbers = Literal["controller", "disk"]
+"""What VPD page 80h of a disk holds: the controller's serial number, which is that of every disk, as on an
+EVA; or one of the disk's own, for hosts that tell disks apart by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayRecord:
     """The array and its bridge."""
@@ -35,6 +40,9 @@ class ArrayRecord:
     """What the array answers with in mutual CHAP when the initiator's own record names nothing else."""
     wwlun_base: bytes = bytes(16)
     """The World Wide LUN Name with an object counter of 0; see `array.identity`."""
+    strict: bool = False
+    """Whether the disks offer what the model offered (see `array.models`), or all that this target can."""
+    serial_numbers: SerialNumbers = "controller"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mpxtarget.server.errors import Busy, Refusal
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x6D707874  # "mpxt"
 _BUSY_TIMEOUT: Final = 5.0  # seconds
 
@@ -75,7 +75,12 @@ CREATE TABLE presentation (
 ) STRICT;
 """
 
-_UPGRADES: Final[dict[int, str]] = {0: _SCHEMA}
+_SCHEMA_2: Final = """
+ALTER TABLE array ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE array ADD COLUMN serial_numbers TEXT NOT NULL DEFAULT 'controller';
+"""
+
+_UPGRADES: Final[dict[int, str]] = {0: _SCHEMA, 1: _SCHEMA_2}
 """Script that turns schema version N into N + 1."""
 
 

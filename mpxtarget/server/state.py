@@ -25,7 +25,14 @@ from typing import Any, Final, Literal, Self
 
 from mpxtarget.array import identity
 from mpxtarget.array.models import DEFAULT_MODEL, MODELS
-from mpxtarget.array.records import ArrayRecord, ControllerName, Policy, Preferred, VdiskRecord
+from mpxtarget.array.records import (
+    ArrayRecord,
+    ControllerName,
+    Policy,
+    Preferred,
+    SerialNumbers,
+    VdiskRecord,
+)
 from mpxtarget.bridge.portals import is_wildcard
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
 from mpxtarget.server import validation
@@ -81,7 +88,7 @@ DEMO_VDISKS: Final = (VdiskSpec("vdisk1", 1 << 30), VdiskSpec("vdisk2", 1 << 30)
 
 _ARRAY: Final = (
     "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy,"
-    " target_user, target_secret, wwlun_base"
+    " target_user, target_secret, wwlun_base, strict, serial_numbers"
 )
 _PORTAL: Final = "address, port, advertise, enabled"
 _VDISK: Final = "name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
@@ -116,6 +123,8 @@ class State:
         model: str = DEFAULT_MODEL,
         name: str | None = None,
         policy: Policy = "present-all",
+        strict: bool = False,
+        serial_numbers: SerialNumbers = "controller",
         name_template: str = DEFAULT_NAME_TEMPLATE,
         portals: Sequence[PortalSpec] = DEMO_PORTALS,
         vdisks: Sequence[VdiskSpec] = DEMO_VDISKS,
@@ -143,6 +152,7 @@ class State:
             with cls(folder, Database(new)) as state, state.transaction():
                 state._database.initialise()
                 array = _new_array(model, name, policy, name_template, entropy)
+                array = replace(array, strict=strict, serial_numbers=serial_numbers)
                 state._insert("array", _ARRAY, validation.array(array))
                 for portal in portals:
                     state.add_portal(portal)
@@ -199,7 +209,7 @@ class State:
         rows = self._database.run(f"SELECT {_ARRAY} FROM array")
         if not rows:
             raise self._database.damaged("it describes no array")
-        return ArrayRecord(*rows[0])
+        return _array(rows[0])
 
     def update_array(self, record: ArrayRecord) -> ArrayRecord:
         """Keep a changed array record. World Wide Names and LUN Names stay what they are."""
@@ -532,6 +542,11 @@ def _from_os(error: OSError, what: str) -> Refusal:
             f"{what}: {reason}", "run as the user that owns the folder, or choose another with --state"
         )
     return Refusal(f"{what}: {reason}", "check the folder, or choose another with --state")
+
+
+def _array(row: tuple[Any, ...]) -> ArrayRecord:
+    values = dict(zip(_ARRAY.split(", "), row, strict=True))
+    return ArrayRecord(**values | {"strict": bool(values["strict"])})
 
 
 def _portal(row: tuple[Any, ...]) -> PortalRecord:

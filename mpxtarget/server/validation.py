@@ -32,6 +32,7 @@ WINDOWS_MAX_SECRET: Final = 16
 POLICIES: Final = ("present-all", "masked")
 PREFERRED: Final = ("none", "A", "B", "A-failback", "B-failback")
 CONTROLLERS: Final = ("A", "B")
+SERIAL_NUMBERS: Final = ("controller", "disk")
 
 _OBJECT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _ARRAY_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?")
@@ -157,6 +158,11 @@ def array(record: ArrayRecord) -> ArrayRecord:
         )
     if record.policy not in POLICIES:
         raise Invalid(f"{record.policy!r} is not a policy", f"use one of {', '.join(POLICIES)}")
+    if record.serial_numbers not in SERIAL_NUMBERS:
+        raise Invalid(
+            f"serial numbers are not those of a {record.serial_numbers!r}",
+            f"use one of {', '.join(SERIAL_NUMBERS)}",
+        )
     name_template(record.name_template, record.bridge_serial)
     _user(record.target_user)
     if record.target_secret:
