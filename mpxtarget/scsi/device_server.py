@@ -56,6 +56,14 @@ def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
         return fault.sense.reply(lu.descriptor_sense)
 
 
+def conflicts(nexus: ITNexus, disk: Disk, cdb: bytes) -> bool:
+    """Whether a reservation of another nexus forbids this command (SPC-4 5.12.1)."""
+    if disk.reserved_by is None or disk.reserved_by is nexus:
+        return False
+    command = command_set(disk.personality, disk.peripheral_type).find(cdb)
+    return isinstance(command, Command) and command.reserved_class(cdb).conflicts_with_reserve
+
+
 def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
     commands = command_set(lu.personality, lu.peripheral_type)
     command = commands.find(cdb)
@@ -74,11 +82,7 @@ def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> 
         state = disk.access_state(nexus.target_port.group_id)
         if state not in command.access:
             raise CheckCondition(SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state]))
-        if (
-            disk.reserved_by is not None
-            and disk.reserved_by is not nexus
-            and command.reserved_class(cdb).conflicts_with_reserve
-        ):
+        if conflicts(nexus, disk, cdb):
             return _RESERVATION_CONFLICT
     command.check(cdb)
     if disk is not None and disk.stopped and command.needs_medium:

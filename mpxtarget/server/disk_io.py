@@ -12,9 +12,8 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from mpxtarget.iscsi import transfer
 from mpxtarget.scsi.plan import CompareBlocks
@@ -27,29 +26,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mpxtarget.io")
 
+Range: TypeAlias = tuple[int, int, bool]
+"""First byte, the byte after the last, and whether it is written."""
+
 
 class DiskIo:
     """The I/O of one disk: its lane, and the byte ranges that threads are working on."""
 
-    __slots__ = ("_busy", "_disk", "_flush_due", "_untold", "_waiting", "lane", "store")
+    __slots__ = (
+        "_busy",
+        "_disk",
+        "_flush_due",
+        "_look_again",
+        "_starting",
+        "_untold",
+        "_waiting",
+        "claims",
+        "lane",
+        "store",
+    )
 
     def __init__(self, disk: Disk, completions: Completions) -> None:
         self._disk = disk
         self.store = cast("BackingStore", disk.store)
         self.lane = Lane(completions, f"io {self.store.url}")
-        self._busy: list[tuple[int, int, bool]] = []  # (start, end, writing)
-        self._waiting: deque[tuple[int, int, bool, Callable[[], None], Callable[[OSError | None], None]]] = (
-            deque()
-        )
+        self._busy: list[Range] = []
+        self._waiting: list[tuple[Sequence[Range], Callable[[], None]]] = []
+        self._starting = self._look_again = False
         self._flush_due = False  # a flush that nobody waits for stands in the lane, and has not begun
         self._untold: dict[ITLNexus, OSError] = {}  # who has not heard yet of a flush that failed
+        self.claims = 0  # asked for and not yet given back
 
     def free(self, start: int, end: int, *, writing: bool) -> bool:
         """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
         if not self._busy:
             return True
-        busy = [*self._busy, *((start, end, writing) for start, end, writing, _, _ in self._waiting)]
-        return not any(s < end and start < e and (writing or w) for s, e, w in busy)
+        return self._clear(((start, end, writing),), [r for ranges, _ in self._waiting for r in ranges])
+
+    def _clear(self, wanted: Sequence[Range], before: Sequence[Range]) -> bool:
+        busy = [*self._busy, *before]
+        return not any(
+            s < end and start < e and (writing or w) for start, end, writing in wanted for s, e, w in busy
+        )
 
     def read_now(self, places: list[memoryview], start: int, length: int) -> bool:
         """Read at once if that is possible. What is no OSError is an internal error of the store."""
@@ -79,25 +97,9 @@ class DiskIo:
         writing: bool,
     ) -> None:
         """Run I/O to a range in the lane, after what it overlaps."""
-        free = self.free(start, end, writing=writing)
+        extent = (start, end, writing)
         if writing:
             self._disk.hold()  # also while it waits: the short cut would overtake it
-        if free:
-            self._start(start, end, work, done, writing=writing)
-        else:
-            self._waiting.append((start, end, writing, work, done))
-
-    def _start(
-        self,
-        start: int,
-        end: int,
-        work: Callable[[], None],
-        done: Callable[[OSError | None], None],
-        *,
-        writing: bool,
-    ) -> None:
-        extent = (start, end, writing)
-        self._busy.append(extent)
 
         def finished(error: OSError | None) -> None:
             self._busy.remove(extent)
@@ -108,14 +110,39 @@ class DiskIo:
             finally:
                 self._start_waiting()
 
-        self.lane.submit(work, finished)
+        self._enter((extent,), lambda: self.lane.submit(work, finished))
+
+    def claim(self, ranges: Sequence[Range], granted: Callable[[], None]) -> None:
+        """Keep ranges for work that takes more than one step, after what they overlap.
+
+        From now on the short cut is closed for the disk; from `granted` until `give_back` other I/O to the
+        ranges waits.
+        """
+        self.claims += 1
+        self._disk.hold()
+        self._enter(ranges, granted)
+
+    def give_back(self, ranges: Sequence[Range]) -> None:
+        """End a claim that was granted."""
+        for each in ranges:
+            self._busy.remove(each)
+        self.claims -= 1
+        self._disk.release()
+        self._start_waiting()
+
+    def _enter(self, ranges: Sequence[Range], start: Callable[[], None]) -> None:
+        if self._clear(ranges, [r for waiting, _ in self._waiting for r in waiting]):
+            self._busy.extend(ranges)
+            start()
+        else:
+            self._waiting.append((ranges, start))
 
     def flush(self, itl: ITLNexus | None, done: Callable[[OSError | None], None]) -> None:
         """Flush for a nexus: `done` gets the error of this flush, or of one it has not heard of."""
 
         def flushed(error: OSError | None) -> None:
             if error is not None:
-                self._lost(error)
+                self.lost(error)
             done(self.untold(itl) or error)
 
         self.lane.submit(self.store.flush, flushed)
@@ -133,7 +160,7 @@ class DiskIo:
         def flushed(error: OSError | None) -> None:
             if error is not None:
                 self._flush_due = False  # it may never have begun
-                self._lost(error)
+                self.lost(error)
 
         self.lane.submit(flush, flushed)
 
@@ -141,20 +168,35 @@ class DiskIo:
         """How a flush failed that this nexus has not heard of; it has now."""
         return None if itl is None else self._untold.pop(itl, None)
 
-    def _lost(self, error: OSError) -> None:
+    def lost(self, error: OSError) -> None:
+        """A flush failed: every nexus of the disk has to hear of it."""
         self._untold = dict.fromkeys(self._disk.attached, error)
 
     def _start_waiting(self) -> None:
         """Start what no longer overlaps anything before it."""
-        still: list[tuple[int, int, bool]] = []
-        for _ in range(len(self._waiting)):
-            item = self._waiting.popleft()
-            start, end, writing, work, done = item
-            if any(s < end and start < e and (writing or w) for s, e, w in [*self._busy, *still]):
-                still.append((start, end, writing))
-                self._waiting.append(item)
+        if self._starting:  # what was just started is over already; whoever started it looks again
+            self._look_again = True
+            return
+        self._starting = self._look_again = True
+        try:
+            while self._look_again:
+                self._look_again = False
+                self._start_what_is_free()
+        finally:
+            self._starting = False
+
+    def _start_what_is_free(self) -> None:
+        still: list[Range] = []
+        index = 0
+        while index < len(self._waiting):  # it may grow meanwhile, at its end
+            ranges, start = self._waiting[index]
+            if self._clear(ranges, still):
+                del self._waiting[index]
+                self._busy.extend(ranges)
+                start()
             else:
-                self._start(start, end, work, done, writing=writing)
+                still.extend(ranges)
+                index += 1
 
 
 def _unexpected(store: BackingStore, error: Exception) -> OSError:

@@ -27,9 +27,22 @@ from mpxtarget.iscsi.session import Session
 from mpxtarget.iscsi.task import Delivery, Task
 from mpxtarget.pdu import TmfFunction, TmfResponse
 from mpxtarget.scsi import device_server, task_management
-from mpxtarget.scsi.codes import SenseKey, Status
-from mpxtarget.scsi.plan import GOOD, CompareBlocks, Flush, Plan, ReadBlocks, Reply, TakeData, WriteBlocks
+from mpxtarget.scsi.codes import Asc, SenseKey, Status
+from mpxtarget.scsi.plan import (
+    GOOD,
+    CompareBlocks,
+    Fence,
+    Flush,
+    Keep,
+    Plan,
+    ReadBlocks,
+    Reply,
+    TakeData,
+    WorkOnBlocks,
+    WriteBlocks,
+)
 from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_failed
+from mpxtarget.server.block_work import BlockWork
 from mpxtarget.server.disk_io import DiskIo, first_difference
 from mpxtarget.server.lanes import Completions
 
@@ -56,13 +69,17 @@ class Work:
         "in_lane",
         "plan",
         "position",
+        "refusal",
+        "run",
         "tail",
         "tail_start",
+        "taken",
         "undelivered",
     )
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, taken: int = 0) -> None:
         self.plan = plan
+        self.taken = taken  # bytes of Data-Out that the plans before this one took
         self.position = 0  # bytes of a read that are sent or on their way
         self.in_lane = 0  # jobs of the task in a lane
         self.buffer: bytearray | None = None  # gathered parameter data
@@ -71,6 +88,8 @@ class Work:
         self.tail_start = 0  # their place in the store
         self.error: OSError | None = None  # the first that a write met
         self.undelivered: Delivery | None = None  # to be reported when the lane is done with it
+        self.run: BlockWork | None = None
+        self.refusal: Reply | None = None  # what it ends with: it may no longer go on
 
     @property
     def parameter_bytes(self) -> int:
@@ -84,13 +103,35 @@ class Work:
         self.tail = bytearray()
         self.plan = GOOD
         self.buffer = None
+        if self.run is not None:
+            self.run.abandon()
+
+    def refuse(self, reply: Reply) -> None:
+        """What has not reached the disk yet must not; the command ends with `reply`."""
+        self.refusal = reply
+        self.copies.clear()
+        if self.run is not None:
+            self.run.abandon()
+
+
+def _keep_nothing(_disk: Disk, done: Callable[[Exception | None], None]) -> None:
+    """Nothing outlasts this process."""
+    done(None)
 
 
 class Executor:
     """Implements `mpxtarget.iscsi.connection.Commands`."""
 
-    def __init__(self, completions: Completions, sessions: Callable[[], Iterable[Session]]) -> None:
+    def __init__(
+        self,
+        completions: Completions,
+        sessions: Callable[[], Iterable[Session]],
+        keep: Callable[[Disk, Callable[[Exception | None], None]], None] = _keep_nothing,
+    ) -> None:
+        """`keep` writes `disk.kept` to stable storage, then calls back on the event loop."""
         self._completions = completions
+        self._keep = keep
+        self._runs: set[BlockWork] = set()
         self._sessions = sessions
         self._io: dict[int, DiskIo] = {}  # by id(disk)
         self._lane_bytes: dict[tuple[Connection, Disk], int] = {}
@@ -110,7 +151,7 @@ class Executor:
         work = cast(Work, task.work)
         plan = work.plan
         if isinstance(plan, WriteBlocks):
-            if work.error is None:
+            if work.error is None and work.refusal is None:
                 self._write(task, work, plan, offset, data)
         elif work.buffer is not None:
             work.buffer[offset : offset + len(data)] = data
@@ -121,7 +162,10 @@ class Executor:
         if isinstance(work.plan, TakeData):
             data = bytes(work.buffer or b"")
             work.buffer = None
-            self._carry_out(task, work.plan.then(data))
+            if work.refusal is not None:
+                self._reply(task, work.refusal)
+            else:
+                self._carry_out(task, work.plan.then(data), len(data))
         elif not work.in_lane:
             self._written(task, work)
 
@@ -198,7 +242,13 @@ class Executor:
     def busy(self, disk: Disk) -> bool:
         """Whether threads still work on the disk's store."""
         io = self._io.get(id(disk))
-        return io is not None and io.lane.pending > 0
+        return io is not None and (io.lane.pending > 0 or io.claims > 0)
+
+    def abandon(self, disk: Disk | None = None) -> None:
+        """A disk is about to go, or the whole target: long work on it ends soon."""
+        for run in self._runs:
+            if disk is None or run.involves(disk):
+                run.abandon()
 
     def stuck(self) -> list[str]:
         """The stores that threads still work on, by URL."""
@@ -206,8 +256,8 @@ class Executor:
 
     # -- plans ----
 
-    def _carry_out(self, task: Task, plan: Plan) -> None:
-        work = task.work = Work(plan)
+    def _carry_out(self, task: Task, plan: Plan, taken: int = 0) -> None:
+        work = task.work = Work(plan, taken)
         if isinstance(plan, Reply):
             self._reply(task, plan)
         elif isinstance(plan, ReadBlocks):
@@ -234,8 +284,14 @@ class Executor:
                 transfer.expect(task, plan.length)
         elif isinstance(plan, Flush):
             self._flush(task, work, plan)
-        else:
+        elif isinstance(plan, CompareBlocks):
             self._compare(task, work, plan)
+        elif isinstance(plan, WorkOnBlocks):
+            self._work_on_blocks(task, work, plan)
+        elif isinstance(plan, Fence):
+            self._fence(task, plan, taken)
+        else:
+            self._keep_then_reply(task, plan)
 
     def _too_much_data(self, task: Task, length: int) -> bool:
         """Whether the data of this command has to wait until its session's others are done with theirs."""
@@ -248,7 +304,8 @@ class Executor:
         if reply.data and reply.status == Status.GOOD:
             transfer.respond_with_data(task, reply.data)
         else:
-            transfer.respond(task, reply.status, reply.sense)
+            work = task.work
+            transfer.respond(task, reply.status, reply.sense, 0 if work is None else work.taken)
 
     def _wrong_length(self, task: Task, length: int) -> None:
         """The expected length, or direction, cannot carry what the command is about: nothing is transferred
@@ -410,6 +467,9 @@ class Executor:
     def _written(self, task: Task, work: Work) -> None:
         """All data of a write is in the store: answer, after a flush if it has to be durable."""
         plan = cast(WriteBlocks, work.plan)
+        if work.refusal is not None:
+            self._reply(task, work.refusal)
+            return
         if work.error is not None:
             self._failed(task, work.error, plan.disk, plan.offset, writing=True)
             return
@@ -481,7 +541,88 @@ class Executor:
 
         io.submit(offset, end, compare, done, writing=False)
 
+    # -- work, fences, and what is kept ----
+
+    def _work_on_blocks(self, task: Task, work: Work, plan: WorkOnBlocks) -> None:
+        """In a thread, on all its ranges at once; with `immediate` the command is answered first."""
+
+        if not self._reaches(task, {extent.disk for extent in plan.extents}):
+            plan.finished(None)
+            self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
+            return
+
+        def answer(reply: Reply | None) -> None:
+            self._runs.discard(run)
+            if plan.immediate or task.aborted:
+                return
+            self._touched.add(task.connection)
+            if work.refusal is not None:
+                self._reply(task, work.refusal)
+            elif reply is not None:
+                self._reply(task, reply)
+            else:  # abandoned, but by whom? The disk is gone.
+                self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
+
+        run = BlockWork(plan, self.io_of, answer)
+        self._runs.add(run)
+        if plan.immediate:
+            self._reply(task, GOOD)
+        else:
+            work.run = run
+        run.start()
+
+    def _fence(self, task: Task, plan: Fence, taken: int) -> None:
+        """End what the new reservation forbids, then wait for what threads are writing."""
+        disk = plan.disk
+        victims = {itl.nexus for itl in plan.abort}
+        aborted = self._abort(lambda s, t: t is not task and s.nexus in victims and self._unit(s, t) is disk)
+        self._announce_windows(aborted - {task.connection.session})
+        for session in self._sessions():
+            for each in session.tasks.values():
+                under_way = each is not task and self._unit(session, each) is disk and _may_write(each, disk)
+                if under_way and device_server.conflicts(session.nexus, disk, each.cdb):
+                    self._refuse(each)
+        everything = [(0, disk.blocks << disk.shift, True)]
+        io = self.io_of(disk)
+
+        def granted() -> None:
+            io.give_back(everything)
+            self._touched.add(task.connection)
+            if not task.aborted:
+                self._carry_out(task, plan.then, taken)
+
+        io.claim(everything, granted)
+
+    def _refuse(self, task: Task) -> None:
+        """A command under way may no longer write: it ends with RESERVATION CONFLICT, when it can."""
+        work = cast(Work, task.work)
+        task.connection.account(task.lun, -len(work.tail))
+        work.tail = bytearray()
+        work.refuse(Reply(Status.RESERVATION_CONFLICT))
+        transfer.expect_no_more(task)
+
+    def _keep_then_reply(self, task: Task, plan: Keep) -> None:
+        """Acknowledge what is in stable storage."""
+
+        def done(error: Exception | None) -> None:
+            self._touched.add(task.connection)
+            if task.aborted:
+                return
+            if error is not None:
+                sense = SenseData(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
+                self._reply(task, sense.reply(plan.disk.descriptor_sense))
+            else:
+                self._reply(task, plan.reply)
+
+        self._keep(plan.disk, done)
+
     # -- small things ----
+
+    def _reaches(self, task: Task, disks: set[Disk]) -> bool:
+        """Whether all these disks are there for the nexus of the task; see `_is_gone`."""
+        session = task.connection.session
+        assert session is not None
+        return disks <= {itl.lu for itl in cast("ITNexus", session.nexus).by_number.values()}
 
     def _itl(self, task: Task) -> ITLNexus | None:
         session = task.connection.session
@@ -524,3 +665,13 @@ class Executor:
                 self._touched.add(connection)
         if sessions:
             self._completions.put(lambda _: None, None)  # wakes the loop, which sends what was touched
+
+
+def _may_write(task: Task, disk: Disk) -> bool:
+    """Whether a task under way may still change the disk, or what is kept about it."""
+    work = cast("Work | None", task.work)
+    if work is None:
+        return False
+    if isinstance(work.plan, WorkOnBlocks):
+        return work.run is not None and work.run.writes(disk)
+    return isinstance(work.plan, WriteBlocks | TakeData)

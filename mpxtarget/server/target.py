@@ -170,6 +170,7 @@ class TargetServer:
             transport.close()
         if self._timer is not None:
             self._timer.cancel()
+        self.executor.abandon()
         # A store is closed only when no thread works on it: its descriptor may soon be another file's.
         patience = self._loop.time() + STOP_TIMEOUT
         while (stuck := self.executor.stuck()) and self._loop.time() < patience:  # noqa: ASYNC110 - once

@@ -55,6 +55,9 @@ class FakeSession:
 class FakeExecutor:
     """Nobody does I/O."""
 
+    def abandon(self, disk: object) -> None:
+        pass
+
     def busy(self, disk: object) -> bool:
         return False
 

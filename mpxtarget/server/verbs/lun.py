@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import backing_stores
 from backing_stores import StoreError
+from mpxtarget.array.models import MAX_LUN, MIN_LUN
 from mpxtarget.array.records import Preferred
 from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Conflict, NotFound, Refusal
 from mpxtarget.server.state import VDISK_FOLDER, PresentationRecord, State, VdiskRecord, VdiskSpec
-from mpxtarget.server.validation import MAX_LUN, MIN_LUN
 from mpxtarget.server.verbs.base import (
     Arguments,
     Context,
@@ -294,6 +294,7 @@ async def _let_go(live: Live, vdisk_id: int, disk: Disk) -> None:
     import asyncio
 
     store = live.stores.pop(vdisk_id)
+    live.executor.abandon(disk)
     try:
         async with asyncio.timeout(LET_GO_SECONDS):
             while live.executor.busy(disk):  # noqa: ASYNC110 - once per removed disk, nobody sets an event for it
