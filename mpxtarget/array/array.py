@@ -5,7 +5,9 @@ Rules kept here:
   active/optimized, the other active/non-optimized; each controller's host ports are one target port group.
 - LUN 0 is the console LU: one for the whole array, with the identity of the disks and no asymmetric access.
 - Every virtual disk says the same about itself on every path: product and revision of the model, the
-  controller's serial number (one for all disks, as on an EVA) and a World Wide LUN Name of its own.
+  controller's serial number (one for all disks, as on an EVA, unless the array is set to give each its own)
+  and a World Wide LUN Name of its own.
+- A strict array offers what its model offered (`models`), any other all that this target can.
 - Which LUN a disk has, and for whom, is not known here: that is the bridge's business.
 """
 
@@ -16,6 +18,7 @@ from mpxtarget.array import identity
 from mpxtarget.array.models import MODELS, VENDOR, Model
 from mpxtarget.array.records import ArrayRecord, ControllerName, VdiskRecord
 from mpxtarget.scsi.logical_unit import Console, Disk, Identity
+from mpxtarget.scsi.personality import Personality
 
 GROUP_IDS: Final[dict[ControllerName, int]] = {"A": 1, "B": 2}
 """Target port group of each controller."""
@@ -82,9 +85,10 @@ class Array:
             raise ValueError(f"{record.model!r} is not a model")
         self.record = record
         self.model: Model = model
+        self._controller_serial = record.controller_serial
         self.controllers = {name: _controller(record.node_wwn, model, name) for name in GROUP_IDS}
         self.ports = [port for controller in self.controllers.values() for port in controller.ports]
-        self.console = Console(self._identity(None))
+        self.console = Console(self._identity(None), self._personality)
         self.vdisks: dict[int, Vdisk] = {}
 
     def __repr__(self) -> str:
@@ -96,9 +100,24 @@ class Array:
         return f"naa.{identity.plain(self.record.node_wwn)}"
 
     @property
+    def _personality(self) -> Personality:
+        return self.model.personality(self.record.strict)
+
+    @property
     def identity(self) -> Identity:
         """What INQUIRY says of the console LU, and of a LUN where there is nothing."""
         return self.console.identity
+
+    def update(self, record: ArrayRecord) -> None:
+        """Take a changed record: what disks and console offer, and whose serial number disks tell, changes
+        at once, with the unit attentions that are due. The rest of what INQUIRY tells, names and numbers
+        stay till the next start.
+        """
+        self.record = record
+        self.console.become(self.console.identity, self._personality)
+        for vdisk in self.vdisks.values():
+            serial = self._serial(vdisk.record.wwlun)
+            vdisk.disk.become(replace(vdisk.disk.identity, serial=serial), self._personality)
 
     def add_vdisk(self, record: VdiskRecord, store: Store) -> Vdisk:
         """Take a virtual disk in. Raises ValueError if it is there, or its store is smaller than it."""
@@ -114,6 +133,7 @@ class Array:
             managing_group=GROUP_IDS[record.controller],
             preferred_group=_preferred_group(record),
             read_only=record.read_only or store.read_only,
+            personality=self._personality,
         )
         vdisk = self.vdisks[record.id] = Vdisk(record, disk, store)
         return vdisk
@@ -147,7 +167,12 @@ class Array:
         return self.vdisks.pop(vdisk_id)
 
     def _identity(self, wwlun: bytes | None) -> Identity:
-        return Identity(VENDOR, self.model.product, self.model.revision, self.record.controller_serial, wwlun)
+        return Identity(VENDOR, self.model.product, self.model.revision, self._serial(wwlun), wwlun)
+
+    def _serial(self, wwlun: bytes | None) -> str:
+        if wwlun is None or self.record.serial_numbers == "controller":
+            return self._controller_serial
+        return wwlun.hex().upper()
 
 
 def _controller(node_wwn: int, model: Model, name: ControllerName) -> Controller:

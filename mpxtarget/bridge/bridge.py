@@ -227,8 +227,10 @@ class Bridge:
     # Changes
 
     def set_array(self, record: ArrayRecord) -> None:
-        """Change the policy, or what the array says in mutual CHAP. Target names stay till the next start."""
-        self.array.record = record
+        """Change the policy, what the disks offer, or what the array says in mutual CHAP. Target names stay
+        till the next start.
+        """
+        self.array.update(record)
         if record.policy == self._mask.policy:
             return
         self._mask.policy = record.policy

@@ -130,6 +130,16 @@ class LogicalUnit:
         """Whether sense data is reported in descriptor format (D_SENSE)."""
         return False
 
+    def become(self, identity: Identity, personality: Personality) -> None:
+        """Change what the logical unit says of itself and offers; INQUIRY DATA HAS CHANGED on every nexus."""
+        if (identity, personality) == (self.identity, self.personality):
+            return
+        self.identity = identity
+        self.personality = personality
+        self.cached_pages.clear()
+        self.changed()
+        self.raise_unit_attention(Asc.INQUIRY_DATA_HAS_CHANGED)
+
     def describe_to(self, itl: ITLNexus) -> None:
         """Set what the data path reads in `itl`.  Here: nothing for it to do."""
         itl.go_read = False

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from mpxtarget.array import identity
-from mpxtarget.array.models import DEFAULT_MODEL, MODELS
+from mpxtarget.array.models import DEFAULT_MODEL, MAX_LUN, MIN_LUN, MODELS
 from mpxtarget.array.records import (
     ArrayRecord,
     ControllerName,
@@ -88,7 +88,8 @@ DEMO_VDISKS: Final = (VdiskSpec("vdisk1", 1 << 30), VdiskSpec("vdisk2", 1 << 30)
 
 _ARRAY: Final = (
     "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy,"
-    " target_user, target_secret, wwlun_base, strict, serial_numbers"
+    " target_user, target_secret, wwlun_base, strict, serial_numbers,"
+    " transition_time, implicit_transition"
 )
 _PORTAL: Final = "address, port, advertise, enabled"
 _VDISK: Final = "name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
@@ -298,7 +299,7 @@ class State:
     def next_free_lun(self) -> int | None:
         """The lowest LUN that no virtual disk has; None if all are taken."""
         taken = {row[0] for row in self._database.run("SELECT lun FROM vdisk")}
-        return next((n for n in range(validation.MIN_LUN, validation.MAX_LUN + 1) if n not in taken), None)
+        return next((n for n in range(MIN_LUN, MAX_LUN + 1) if n not in taken), None)
 
     def add_vdisk(self, spec: VdiskSpec) -> VdiskRecord:
         """Add the record of a virtual disk; its store is made by `server.assemble`.

@@ -12,15 +12,13 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from mpxtarget.array.models import MODELS
+from mpxtarget.array.models import MAX_LUN, MIN_LUN, MODELS
 from mpxtarget.array.records import ArrayRecord, VdiskRecord
 from mpxtarget.bridge.portals import InvalidAddress, normalise_address, parse_advertise, shown
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord
 from mpxtarget.iscsi.names import InvalidName, normalize_name
 from mpxtarget.server.errors import Invalid
 
-MIN_LUN: Final = 1
-MAX_LUN: Final = 255
 BLOCK_SIZES: Final = (512, 4096)
 MAX_BLOCKS: Final = 1 << 48
 """Far beyond any EVA, and small enough that a byte offset always fits in 63 bits."""
