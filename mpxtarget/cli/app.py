@@ -10,9 +10,15 @@ from typing import Any
 
 import click
 
-from mpxtarget.cli import initiator, listings, lun, portal, serve
+from mpxtarget.cli import array, initiator, listings, lun, portal, serve
 from mpxtarget.cli.calls import Failure, WrongUsage, call, failures, settings_of
-from mpxtarget.cli.options import json_option, state_option
+from mpxtarget.cli.options import (
+    json_option,
+    model_option,
+    serial_numbers_option,
+    state_option,
+    strict_option,
+)
 
 _SHELLS = ("bash", "zsh", "fish")
 _COMPLETE_VARIABLE = "_MPXTARGET_COMPLETE"
@@ -88,9 +94,8 @@ def mpxtarget() -> None:
 
 @mpxtarget.command()
 @state_option
-@click.option(
-    "--model", metavar="HSVnnn", default="HSV300", show_default=True, help="Model of the array's controllers."
-)
+@model_option("HSV300")
+@strict_option
 @click.option("--name", help="Name of the array.  [default: the model's]")
 @click.option(
     "--policy",
@@ -99,6 +104,7 @@ def mpxtarget() -> None:
     show_default=True,
     help="Who sees a LUN: everybody, or the initiators it is presented to.",
 )
+@serial_numbers_option("controller")
 @click.option(
     "--portal",
     "portals",
@@ -109,7 +115,15 @@ def mpxtarget() -> None:
 @click.option(
     "--demo", is_flag=True, help="Two portals, on 127.0.0.1 ports 3260 and 3261, and two LUNs of 1 GiB."
 )
-def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], demo: bool) -> None:
+def init(
+    model: str,
+    strict: bool,
+    name: str | None,
+    policy: str,
+    serial_numbers: str,
+    portals: tuple[str, ...],
+    demo: bool,
+) -> None:
     """Make a new array in the state folder."""
     if demo and portals:
         raise WrongUsage("--demo has portals of its own", "leave out --demo or --portal")
@@ -122,7 +136,13 @@ def init(model: str, name: str | None, policy: str, portals: tuple[str, ...], de
         from mpxtarget.server.state import PortalSpec
         from mpxtarget.server.verbs.portal import split_address
 
-        values: dict[str, Any] = {"model": model, "name": name, "policy": policy}
+        values: dict[str, Any] = {
+            "model": model,
+            "strict": strict,
+            "name": name,
+            "policy": policy,
+            "serial_numbers": serial_numbers,
+        }
         if not demo:
             addresses = [split_address(text) for text in portals or ("127.0.0.1:3260",)]
             values |= {"portals": [PortalSpec(*address) for address in addresses], "vdisks": ()}
@@ -237,5 +257,5 @@ def completion(shell: str) -> None:
 
 
 mpxtarget.add_command(serve.serve)
-for _group in (portal.portal, lun.lun, initiator.initiator, *listings.GROUPS):
+for _group in (array.array, portal.portal, lun.lun, initiator.initiator, *listings.GROUPS):
     mpxtarget.add_command(_group)

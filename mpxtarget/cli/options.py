@@ -40,6 +40,35 @@ def json_option(command: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def model_option(default: str | None) -> Callable[[_F], _F]:
+    """`--model HSVnnn` of a new array."""
+    return click.option(
+        "--model",
+        metavar="HSVnnn",
+        default=default,
+        show_default=default is not None,
+        help="Model of the array's controllers.",
+    )
+
+
+def strict_option(command: _F) -> _F:
+    """`--strict` of a new array."""
+    return click.option("--strict", is_flag=True, help="Offer what the model's firmware offered, no more.")(
+        command
+    )
+
+
+def serial_numbers_option(default: str | None) -> Callable[[_F], _F]:
+    """`--serial-numbers controller|disk`."""
+    return click.option(
+        "--serial-numbers",
+        type=click.Choice(["controller", "disk"]),
+        default=default,
+        show_default=default is not None,
+        help="What a disk tells as its serial number: the controller's, as an EVA does, or one of its own.",
+    )
+
+
 def _listed(context: click.Context, verb: str) -> list[Any]:
     """What a verb lists, for completion: quickly, or nothing."""
     from mpxtarget.cli.calls import call_in

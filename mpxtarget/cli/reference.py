@@ -46,6 +46,8 @@ the store, serial numbers) stays as it is.
 
     [array]
     policy = "masked"                    # or "present-all"
+    strict = true                        # or false: all that this target can
+    serial_numbers = "controller"        # or "disk"
 
     [[portal]]
     address = "192.0.2.10"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpxtarget.cli.calls import LOCK_SECONDS, Failure, failures, settings_of
-from mpxtarget.cli.options import state_option
+from mpxtarget.cli.calls import LOCK_SECONDS, Failure, WrongUsage, failures, settings_of
+from mpxtarget.cli.options import model_option, state_option, strict_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,36 +24,45 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.command()
 @state_option
 @click.option("--demo", is_flag=True, help="Make a default array first if there is none in the state folder.")
+@model_option(None)
+@strict_option
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
-def serve(demo: bool, log_level: str) -> None:
+def serve(demo: bool, model: str | None, strict: bool, log_level: str) -> None:
     """Run the target, until Ctrl-C or SIGTERM.
 
     The default array of --demo is an EVA4400 with controllers A and B, two host ports each, portals on
-    127.0.0.1 ports 3260 and 3261, and two LUNs of 1 GiB that every initiator sees.
+    127.0.0.1 ports 3260 and 3261, and two LUNs of 1 GiB that every initiator sees. --model and --strict are
+    for that new array only; `mpxtarget array` shows and changes one that is there.
 
     Configuration needs no reload: every other command takes effect at once. SIGHUP stops the target as
     SIGTERM does.
     """
     folder = settings_of(click.get_current_context()).folder
     _log_to_stderr(log_level)
-    with failures(), _open(folder, demo) as state, _lock(state.folder):
+    new: dict[str, Any] = {"strict": strict} | ({"model": model} if model is not None else {})
+    if (model is not None or strict) and not demo:
+        raise WrongUsage(
+            "--model and --strict are for the new array that --demo makes",
+            "`mpxtarget init` has them too, and `mpxtarget array set --strict` changes an array",
+        )
+    with failures(), _open(folder, new if demo else None) as state, _lock(state.folder):
         _run(state)
 
 
-def _open(folder: Path, demo: bool) -> State:
+def _open(folder: Path, new: dict[str, Any] | None) -> State:
     from mpxtarget.server.assemble import create_array
     from mpxtarget.server.state import State
 
     if State.exists(folder):
         return State.open(folder)
-    if not demo:
+    if new is None:
         where = shlex.quote(str(folder))
         raise Failure(
             f"there is no array in {folder}",
             f"make one with `mpxtarget init --state {where}`,"
             f" or start a default one with `mpxtarget serve --state {where} --demo`",
         )
-    state = create_array(folder)
+    state = create_array(folder, **new)
     click.echo(f"made a new array in {state.folder}")
     return state
 

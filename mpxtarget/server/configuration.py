@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from mpxtarget.array.identity import dashed
-from mpxtarget.array.records import Policy, Preferred
+from mpxtarget.array.records import Policy, Preferred, SerialNumbers
 from mpxtarget.bridge.portals import format_address
 from mpxtarget.server import validation
 from mpxtarget.server.errors import Invalid, Refusal
@@ -51,6 +51,8 @@ class ArrayEntry(_Entry, frozen=True):
     name_template: str | None = None
     target_user: str | None = None
     target_secret_file: str | None = None
+    strict: bool | None = None
+    serial_numbers: SerialNumbers | None = None
 
 
 class PortalEntry(_Entry, frozen=True):
@@ -269,6 +271,8 @@ def _array_entry(record: ArrayRecord) -> ArrayEntry:
         bridge_serial=record.bridge_serial,
         name_template=record.name_template,
         target_user=record.target_user or None,
+        strict=record.strict,
+        serial_numbers=record.serial_numbers,
     )
 
 

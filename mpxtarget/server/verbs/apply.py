@@ -229,6 +229,8 @@ class _Planner:
                 "bridge_serial",
                 "name_template",
                 "target_user",
+                "strict",
+                "serial_numbers",
             )
             if (value := getattr(entry, key)) is not None
         }
@@ -246,8 +248,8 @@ class _Planner:
         later = False
         for key in given:
             if getattr(old, key) != getattr(new, key):
-                changes.append("target secret" if key == "target_secret" else f"{key} {getattr(new, key)}")
-                later = later or key not in ("policy", "target_user", "target_secret")
+                changes.append(_change_of_array(key, getattr(new, key)))
+                later = later or key in _FROM_THE_NEXT_START
         line = f"change array: {', '.join(changes)}"
         if later and self._context.live is not None:
             line += " (names and numbers count from the next start)"
@@ -532,6 +534,15 @@ def _unpresent(lun_name: str, old: PresentationRecord, line: str) -> Step:
         lambda c: lun.unpresent(c, c.state.find_vdisk(lun_name).id, old.initiator),
         lambda c: lun.present(c, PresentationRecord(c.state.find_vdisk(lun_name).id, old.initiator, old.lun)),
     )
+
+
+_FROM_THE_NEXT_START = ("name", "model", "controller_serial", "bridge_serial", "name_template")
+
+
+def _change_of_array(key: str, value: object) -> str:
+    if key == "target_secret":
+        return "target secret"
+    return f"{key} {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _lun_name(value: int | None) -> str:

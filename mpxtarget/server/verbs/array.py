@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpxtarget.array.identity import plain
 from mpxtarget.array.models import MODELS
-from mpxtarget.array.records import ArrayRecord
+from mpxtarget.array.records import ArrayRecord, SerialNumbers
 from mpxtarget.server.verbs import lun, portal, session
-from mpxtarget.server.verbs.base import Context, NoArguments, Row, Verb, together
+from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Row, UsageError, Verb, together
 
 if TYPE_CHECKING:
     from mpxtarget.array.array import Array
@@ -35,6 +36,30 @@ class Status(Row, frozen=True):
     luns: list[lun.LunRow]
     initiators: int
     sessions: list[session.SessionRow]
+
+
+class ArrayRow(Row, frozen=True):
+    """What the array is.  `firmware` names the command set of its disks; `largest_disk` in bytes, or null."""
+
+    name: str
+    model: str
+    marketing: str
+    revision: str
+    strict: bool
+    firmware: str
+    largest_disk: int | None
+    serial_numbers: SerialNumbers
+    controller_serial: str
+    bridge_serial: str
+    node_wwn: str
+    policy: str
+
+
+class SetArray(Arguments, frozen=True):
+    """What is left out stays as it is."""
+
+    strict: bool | None = None
+    serial_numbers: SerialNumbers | None = None
 
 
 class TargetRow(Row, frozen=True):
@@ -92,6 +117,38 @@ def status(context: Context, _: NoArguments) -> Status:
     )
 
 
+def show(context: Context, _: NoArguments) -> ArrayRow:
+    """Show what the array is: model, firmware, serial numbers."""
+    record = context.state.array()
+    model = MODELS[record.model]
+    return ArrayRow(
+        name=record.name,
+        model=record.model,
+        marketing=model.marketing,
+        revision=model.revision,
+        strict=record.strict,
+        firmware=model.personality(record.strict).name,
+        largest_disk=model.largest_disk(record.strict),
+        serial_numbers=record.serial_numbers,
+        controller_serial=record.controller_serial,
+        bridge_serial=record.bridge_serial,
+        node_wwn=plain(record.node_wwn),
+        policy=record.policy,
+    )
+
+
+def set_array(context: Context, arguments: SetArray) -> ArrayRow:
+    """Change what the disks offer and tell; hosts that are logged in learn of it at once."""
+    old = context.state.array()
+    given = {
+        key: value for key in ("strict", "serial_numbers") if (value := getattr(arguments, key)) is not None
+    }
+    if not given:
+        raise UsageError("nothing to set", "for example `mpxtarget array set --strict`")
+    change(context, replace(old, **given))
+    return show(context, NoArguments())
+
+
 def list_targets(context: Context, _: NoArguments) -> list[TargetRow]:
     """List the iSCSI targets: one for each host port of the array."""
     counts: dict[str | None, int] = {}
@@ -132,7 +189,9 @@ def list_controllers(context: Context, _: NoArguments) -> list[ControllerRow]:
 
 
 def change(context: Context, record: ArrayRecord) -> ArrayRecord:
-    """Change the record of the array.  Policy and CHAP take effect at once, names with the next start."""
+    """Change the record of the array.  Policy, CHAP, what disks offer and whose serial numbers they tell take
+    effect at once, names and numbers with the next start.
+    """
     with together(context.state) as undo:
         old = context.state.array()
         record = context.state.update_array(record)
@@ -166,6 +225,8 @@ def _targets(context: Context) -> list[Target]:
 
 VERBS = (
     Verb("status", NoArguments, status, writes=False),
+    Verb("array/show", NoArguments, show, writes=False),
+    Verb("array/set", SetArray, set_array, writes=True),
     Verb("target/list", NoArguments, list_targets, writes=False),
     Verb("controller/list", NoArguments, list_controllers, writes=False),
 )
