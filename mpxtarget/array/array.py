@@ -1,8 +1,8 @@
 """The array: two controllers, their host ports, virtual disks, and the console LU.
 
 Rules kept here:
-- Both controllers serve every virtual disk at all times. The one that manages a disk serves it
-  active/optimized, the other active/non-optimized; each controller's host ports are one target port group.
+- Both controllers serve every virtual disk; each controller's host ports are one target port group. Who
+  manages which disk, and what follows from it, is `ownership`'s business.
 - LUN 0 is the console LU: one for the whole array, with the identity of the disks and no asymmetric access.
 - Every virtual disk says the same about itself on every path: product and revision of the model, the
   controller's serial number (one for all disks, as on an EVA, unless the array is set to give each its own)
@@ -12,16 +12,14 @@ Rules kept here:
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from mpxtarget.array import identity
 from mpxtarget.array.models import MODELS, VENDOR, Model
+from mpxtarget.array.ownership import GROUP_IDS, Ownership, preferred_controller
 from mpxtarget.array.records import ArrayRecord, ControllerName, VdiskRecord
 from mpxtarget.scsi.logical_unit import Console, Disk, Identity
 from mpxtarget.scsi.personality import Personality
-
-GROUP_IDS: Final[dict[ControllerName, int]] = {"A": 1, "B": 2}
-"""Target port group of each controller."""
 
 
 class Store(Protocol):
@@ -74,12 +72,19 @@ class Vdisk:
     def __repr__(self) -> str:
         return f"<Vdisk {self.record.name}>"
 
+    def take_over(self, controller: ControllerName) -> None:
+        """Another controller manages the disk."""
+        self.record = replace(self.record, controller=controller)
+
 
 class Array:
     """An EVA."""
 
-    def __init__(self, record: ArrayRecord) -> None:
-        """An array without virtual disks. Raises ValueError for a model that is not in `models`."""
+    def __init__(self, record: ArrayRecord, failed: ControllerName | None = None) -> None:
+        """An array without virtual disks. Raises ValueError for a model that is not in `models`.
+
+        `failed` is the controller that is out of service from the start.
+        """
         model = MODELS.get(record.model)
         if model is None:
             raise ValueError(f"{record.model!r} is not a model")
@@ -90,6 +95,7 @@ class Array:
         self.ports = [port for controller in self.controllers.values() for port in controller.ports]
         self.console = Console(self._identity(None), self._personality)
         self.vdisks: dict[int, Vdisk] = {}
+        self.ownership = Ownership(record, failed)
 
     def __repr__(self) -> str:
         return f"<Array {self.record.name} {self.record.model} {identity.dashed(self.record.node_wwn)}>"
@@ -114,6 +120,7 @@ class Array:
         stay till the next start.
         """
         self.record = record
+        self.ownership.configure(record)
         self.console.become(self.console.identity, self._personality)
         for vdisk in self.vdisks.values():
             serial = self._serial(vdisk.record.wwlun)
@@ -136,6 +143,7 @@ class Array:
             personality=self._personality,
         )
         vdisk = self.vdisks[record.id] = Vdisk(record, disk, store)
+        self.ownership.admit(vdisk)
         return vdisk
 
     def update_vdisk(self, record: VdiskRecord) -> Vdisk:
@@ -143,19 +151,18 @@ class Array:
         such disk.
 
         Its store has the new size already. A store that was opened for reading only keeps the disk read-only.
+        Which controller manages it is not configuration: `ownership` moves disks.
         """
         vdisk = self.vdisks[record.id]
         old, disk = vdisk.record, vdisk.disk
         if (record.wwlun, record.block_size) != (old.wwlun, old.block_size):
             raise ValueError(f"the World Wide LUN Name and the block size of {old.name} cannot change")
-        vdisk.record = record
+        vdisk.record = replace(record, controller=old.controller)
         if record.size != old.size:
             disk.resize(record.size // record.block_size)
         disk.set_read_only(record.read_only or vdisk.store.read_only)
         if record.preferred != old.preferred:
             disk.prefer(_preferred_group(record))
-        if record.controller != old.controller:
-            disk.manage(GROUP_IDS[record.controller])
         return vdisk
 
     def resize_vdisk(self, vdisk_id: int, size: int) -> Vdisk:
@@ -164,6 +171,7 @@ class Array:
 
     def remove_vdisk(self, vdisk_id: int) -> Vdisk:
         """Take a disk out of the array; nobody may be attached to it any more. KeyError: no such disk."""
+        self.ownership.dismiss(vdisk_id)
         return self.vdisks.pop(vdisk_id)
 
     def _identity(self, wwlun: bytes | None) -> Identity:
@@ -186,6 +194,5 @@ def _controller(node_wwn: int, model: Model, name: ControllerName) -> Controller
 
 
 def _preferred_group(record: VdiskRecord) -> int | None:
-    if record.preferred == "none":
-        return None
-    return GROUP_IDS["A" if record.preferred.startswith("A") else "B"]
+    controller = preferred_controller(record.preferred)
+    return None if controller is None else GROUP_IDS[controller]

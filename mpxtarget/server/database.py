@@ -78,6 +78,14 @@ CREATE TABLE presentation (
 _SCHEMA_2: Final = """
 ALTER TABLE array ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE array ADD COLUMN serial_numbers TEXT NOT NULL DEFAULT 'controller';
+ALTER TABLE array ADD COLUMN transition_time INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE array ADD COLUMN implicit_transition TEXT NOT NULL DEFAULT '3600:60:1000';
+ALTER TABLE array ADD COLUMN failed_controller TEXT;
+ALTER TABLE array ADD COLUMN stopped_cleanly INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE kept (
+    vdisk_id INTEGER PRIMARY KEY REFERENCES vdisk (id) ON DELETE CASCADE,
+    content TEXT NOT NULL
+) STRICT;
 """
 
 _UPGRADES: Final[dict[int, str]] = {0: _SCHEMA, 1: _SCHEMA_2}

@@ -17,14 +17,17 @@ Rules kept here:
 import errno
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import msgspec
 
 from mpxtarget.array import identity
 from mpxtarget.array.models import DEFAULT_MODEL, MAX_LUN, MIN_LUN, MODELS
+from mpxtarget.array.ownership import GROUP_IDS, other_controller, preferred_controller
 from mpxtarget.array.records import (
     ArrayRecord,
     ControllerName,
@@ -38,6 +41,9 @@ from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, Presentation
 from mpxtarget.server import validation
 from mpxtarget.server.database import Database
 from mpxtarget.server.errors import Conflict, Invalid, NotFound, Refusal
+
+if TYPE_CHECKING:
+    from mpxtarget.scsi.logical_unit import Kept
 
 __all__ = [
     "ArrayRecord",
@@ -85,6 +91,8 @@ class VdiskSpec:
 
 DEMO_PORTALS: Final = (PortalSpec("127.0.0.1", 3260), PortalSpec("127.0.0.1", 3261))
 DEMO_VDISKS: Final = (VdiskSpec("vdisk1", 1 << 30), VdiskSpec("vdisk2", 1 << 30))
+
+_CONTROLLER_OF: Final = {group_id: name for name, group_id in GROUP_IDS.items()}
 
 _ARRAY: Final = (
     "name, model, node_wwn, controller_serial, bridge_serial, name_template, policy,"
@@ -219,6 +227,8 @@ class State:
             if (record.node_wwn, record.wwlun_base) != (old.node_wwn, old.wwlun_base):
                 raise Conflict("the World Wide Names of an array cannot be changed")
             validation.array(record)
+            for vdisk in self.list_vdisks():
+                _check_size(record, vdisk)
             if record.target_secret:
                 for initiator in self.list_initiators():
                     validation.initiator(initiator, record.target_secret)
@@ -323,16 +333,21 @@ class State:
                     controller=self._first_controller(spec.preferred),
                 )
             )
+            _check_size(self.array(), record)
             self._check_vdisk(record)
             return replace(record, id=self._insert("vdisk", _VDISK, record))
 
     def update_vdisk(self, record: VdiskRecord) -> VdiskRecord:
-        """Keep a changed record of a virtual disk. World Wide LUN Name and block size cannot change."""
+        """Keep a changed record of a virtual disk. World Wide LUN Name and block size cannot change, and who
+        manages it is not configuration: `set_controllers` does that.
+        """
         with self.transaction():
             old = self.get_vdisk(record.id)
+            record = replace(record, controller=old.controller)
             if record.wwlun != old.wwlun or record.block_size != old.block_size:
                 raise Conflict(f"the World Wide LUN Name and the block size of {old.name} cannot be changed")
             validation.vdisk(record)
+            _check_size(self.array(), record)
             self._check_vdisk(record)
             self._update("vdisk", _VDISK, record, "id", record.id)
             return record
@@ -343,6 +358,36 @@ class State:
             record = self.get_vdisk(vdisk_id)
             self._database.run("DELETE FROM vdisk WHERE id = ?", vdisk_id)
             return record
+
+    # What hosts have made of a virtual disk
+
+    def keep(self, vdisk_id: int, kept: "Kept") -> None:
+        """Write down what has to outlast a loss of power about a disk; no error if the disk is gone."""
+        values = msgspec.to_builtins(kept)
+        controller = _CONTROLLER_OF[values.pop("managing_group")]
+        with self.transaction():
+            self.set_controllers({vdisk_id: controller})
+            self._database.run(
+                "INSERT OR REPLACE INTO kept (vdisk_id, content) SELECT id, ? FROM vdisk WHERE id = ?",
+                msgspec.json.encode(values).decode(),
+                vdisk_id,
+            )
+
+    def kept(self, vdisk_id: int) -> "Kept | None":
+        """What was written down last about a disk; None if nothing ever was."""
+        rows = self._database.run(
+            "SELECT content, controller FROM kept JOIN vdisk ON id = vdisk_id WHERE id = ?", vdisk_id
+        )
+        if not rows:
+            return None
+        content, controller = rows[0]
+        from mpxtarget.scsi.logical_unit import Kept  # only the running target has a use for it
+
+        try:
+            values = msgspec.json.decode(content, type=dict)
+            return msgspec.convert(values | {"managing_group": GROUP_IDS[controller]}, Kept)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise self._database.damaged(f"what it keeps about vdisk {vdisk_id}: {error}") from None
 
     def _check_vdisk(self, record: VdiskRecord) -> None:
         rows = self._database.run("SELECT name, lun, wwlun, store_url FROM vdisk WHERE id != ?", record.id)
@@ -383,10 +428,49 @@ class State:
         return identity.wwlun(base, made)
 
     def _first_controller(self, preferred: Preferred) -> ControllerName:
-        if preferred != "none":
-            return "A" if preferred[0] == "A" else "B"
+        failed = self.failed_controller()
+        if failed is not None:
+            return other_controller(failed)
+        named = preferred_controller(preferred)
+        if named is not None:
+            return named
         on_a = "count(*) FILTER (WHERE controller = 'A')"
         return "A" if self._database.run(f"SELECT {on_a} * 2 <= count(*) FROM vdisk")[0][0] else "B"
+
+    # Controllers
+
+    def set_controllers(self, owners: Mapping[int, ControllerName]) -> None:
+        """Keep who manages these virtual disks, by their numbers; one that is not there is left out."""
+        with self.transaction():
+            for vdisk_id, controller in owners.items():
+                self._database.run("UPDATE vdisk SET controller = ? WHERE id = ?", controller, vdisk_id)
+
+    def failed_controller(self) -> ControllerName | None:
+        """The controller that was made to fail, and still is to be out of service after a restart."""
+        failed: ControllerName | None = self._of_array("failed_controller")
+        return failed
+
+    def set_failed_controller(self, controller: ControllerName | None) -> None:
+        """None: both work."""
+        self._database.run("UPDATE array SET failed_controller = ?", controller)
+
+    def stopped_cleanly(self) -> bool:
+        """Whether the array was not served since `note_stop`."""
+        return bool(self._of_array("stopped_cleanly"))
+
+    def note_start(self) -> None:
+        """The array is served from now on."""
+        self._database.run("UPDATE array SET stopped_cleanly = 0")
+
+    def note_stop(self) -> None:
+        """All that was written to the disks is in their stores, and nobody serves them any more."""
+        self._database.run("UPDATE array SET stopped_cleanly = 1")
+
+    def _of_array(self, column: str) -> Any:
+        rows = self._database.run(f"SELECT {column} FROM array")
+        if not rows:
+            raise self._database.damaged("it describes no array")
+        return rows[0][0]
 
     # Initiators
 
@@ -491,6 +575,15 @@ class State:
         values = _values(record, columns)
         marks = ", ".join("?" * len(values))
         self._database.run(f"UPDATE {table} SET ({columns}) = ({marks}) WHERE {key} = ?", *values, value)
+
+
+def _check_size(array: ArrayRecord, record: VdiskRecord) -> None:
+    largest = MODELS[array.model].largest_disk(array.strict)
+    if largest is not None and record.size > largest:
+        raise Conflict(
+            f"{record.name} has {record.size} bytes, a strict {array.model} allows {largest}",
+            "make it smaller, or the array not strict: `mpxtarget array set --no-strict`",
+        )
 
 
 def _values(record: object, columns: str) -> list[Any]:

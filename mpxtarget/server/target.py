@@ -32,12 +32,14 @@ from mpxtarget.pdu import LoginStatus
 from mpxtarget.server.assemble import Assembly, assemble
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.executor import Executor
+from mpxtarget.server.keeper import Keeper
 from mpxtarget.server.lanes import Completions
 from mpxtarget.server.transport import Transport
 
 if TYPE_CHECKING:
     from backing_stores import BackingStore
     from mpxtarget.bridge.records import PortalRecord
+    from mpxtarget.scsi.logical_unit import Disk
     from mpxtarget.scsi.nexus import ITNexus
     from mpxtarget.server.state import State
 
@@ -135,7 +137,8 @@ class TargetServer:
         self._node = BridgeNode(self.bridge)
         self._completions = Completions()
         self._sessions = Sessions(self._node.attach, self._node.detach)
-        self.executor = Executor(self._completions, lambda: self._sessions)
+        self.keeper = Keeper(state, self._completions, self._vdisk_of)
+        self.executor = Executor(self._completions, lambda: self._sessions, self.keeper.keep)
         self._around = Surroundings(self._node, self.executor, self._sessions, Limits(), secrets.token_bytes)
         self._arenas = ArenaPool()
         self._listeners: dict[int, tuple[PortalRecord, socket.socket]] = {}
@@ -173,7 +176,7 @@ class TargetServer:
         self.executor.abandon()
         # A store is closed only when no thread works on it: its descriptor may soon be another file's.
         patience = self._loop.time() + STOP_TIMEOUT
-        while (stuck := self.executor.stuck()) and self._loop.time() < patience:  # noqa: ASYNC110 - once
+        while (stuck := self._stuck()) and self._loop.time() < patience:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.01)
         if stuck:
             log.error("stopping without closing %s: its I/O does not come to an end", ", ".join(stuck))
@@ -181,6 +184,13 @@ class TargetServer:
             await asyncio.to_thread(self._assembly.close)
         self._loop.remove_reader(self._completions.fd)
         self._completions.close()
+
+    def _stuck(self) -> list[str]:
+        return self.executor.stuck() + (["the array's database"] if self.keeper.busy else [])
+
+    def _vdisk_of(self, disk: Disk) -> int | None:
+        vdisks = self.bridge.array.vdisks.items()
+        return next((number for number, vdisk in vdisks if vdisk.disk is disk), None)
 
     # -- portals ----
 
