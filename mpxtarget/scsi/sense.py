@@ -8,6 +8,7 @@ pointer. INFORMATION is reported in fixed format only if it fits 32 bits (SPC-4 
 from __future__ import annotations
 
 import errno
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING
 from construct import (
     BitsInteger,
     BitStruct,
+    Bytes,
     Const,
     Default,
     Flag,
+    GreedyBytes,
     If,
     Int8ub,
     Int16ub,
@@ -39,11 +42,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FieldPointer:
-    """Where the invalid field starts: byte, and the leftmost bit of the field in it (SPC-4 4.5.2.4.2)."""
+    """Where the invalid field starts: byte, and the leftmost bit of the field in it (SPC-4 4.5.2.4.2).
+
+    `in_segment`: counted from the start of the segment descriptor that a copy failed at (4.5.2.4.5).
+    """
 
     in_cdb: bool
     byte: int
     bit: int | None = None
+    in_segment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """How a copy source or copy destination ended a command of the copy manager (SPC-4 4.5.2.7)."""
+
+    by_destination: bool
+    status: int
+    sense: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSegment:
+    """What the sense data of a copy tells besides its code: the segment it failed at, counted from 0, and
+    what the copy target said (SPC-4 5.16.7).
+    """
+
+    number: int
+    forwarded: Forwarded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +80,10 @@ class SenseData:
     asc: int
     information: int | None = None
     field: FieldPointer | None = None
+    segment: FailedSegment | None = None
 
     def pack(self, descriptor: bool) -> bytes:
-        """Sense data bytes: 18 in fixed format, 8 and more in descriptor format."""
+        """Sense data bytes: 18 and more in fixed format, 8 and more in descriptor format."""
         return _pack(self, descriptor)
 
     def reply(self, descriptor: bool) -> Reply:
@@ -73,9 +100,19 @@ class CheckCondition(Exception):  # noqa: N818 - the word of SAM-5, and not an e
 
 
 _FIELD_POINTER = Struct(
-    "flags" / BitStruct("sksv" / Flag, "in_cdb" / Flag, Padding(2), "bpv" / Flag, "bit" / BitsInteger(3)),
+    "flags"
+    / BitStruct(
+        "sksv" / Flag,
+        "in_cdb" / Flag,
+        "in_segment" / Default(Flag, False),
+        Padding(1),
+        "bpv" / Flag,
+        "bit" / BitsInteger(3),
+    ),
     "byte" / Int16ub,
 )
+
+_FIXED_LENGTH = 18
 
 _NO_FIELD_POINTER = {"flags": {"sksv": False, "in_cdb": False, "bpv": False, "bit": 0}, "byte": 0}
 
@@ -84,11 +121,12 @@ FIXED = Struct(
     Padding(1),
     "key" / Int8ub,
     "information" / Int32ub,
-    "additional_length" / Const(0x0A, Int8ub),
-    "command_specific_information" / Default(Int32ub, 0),
+    "additional_length" / Rebuild(Int8ub, lambda ctx: 10 + len(ctx.additional or b"")),
+    "command_specific_information" / Default(Bytes(4), bytes(4)),
     "asc" / Int16ub,
     "fru" / Default(Int8ub, 0),
     "sense_key_specific" / _FIELD_POINTER,
+    "additional" / Default(GreedyBytes, b""),
 )
 
 _INFORMATION_DESCRIPTOR = Struct(
@@ -96,6 +134,13 @@ _INFORMATION_DESCRIPTOR = Struct(
     "additional_length" / Const(0x0A, Int8ub),
     "flags" / BitStruct("valid" / Default(Flag, True), Padding(7)),
     Padding(1),
+    "information" / Int64ub,
+)
+
+_COMMAND_SPECIFIC_INFORMATION_DESCRIPTOR = Struct(
+    "type" / Const(0x01, Int8ub),
+    "additional_length" / Const(0x0A, Int8ub),
+    Padding(2),
     "information" / Int64ub,
 )
 
@@ -107,6 +152,16 @@ _SENSE_KEY_SPECIFIC_DESCRIPTOR = Struct(
     Padding(1),
 )
 
+_COPY_SOURCE, _COPY_DESTINATION = 1, 2
+
+_FORWARDED_SENSE_DATA_DESCRIPTOR = Struct(
+    "type" / Const(0x0C, Int8ub),
+    "additional_length" / Rebuild(Int8ub, lambda ctx: 2 + len(ctx.sense)),
+    "flags" / BitStruct("truncated" / Default(Flag, False), Padding(3), "source" / Nibble),
+    "status" / Int8ub,
+    "sense" / Bytes(lambda ctx: ctx.additional_length - 2),
+)
+
 DESCRIPTOR = Struct(
     "response_code" / Const(0x72, Int8ub),
     "key" / BitStruct(Padding(4), "key" / Nibble),
@@ -114,10 +169,19 @@ DESCRIPTOR = Struct(
     Padding(3),
     "additional_length"
     / Rebuild(
-        Int8ub, lambda ctx: 12 * (ctx.information is not None) + 8 * (ctx.sense_key_specific is not None)
+        Int8ub,
+        lambda ctx: (
+            12 * (ctx.information is not None)
+            + 12 * (ctx.command_specific_information is not None)
+            + 8 * (ctx.sense_key_specific is not None)
+            + (0 if ctx.forwarded is None else 4 + len(ctx.forwarded["sense"]))
+        ),
     ),
     "information" / If(this.information, _INFORMATION_DESCRIPTOR),
+    "command_specific_information"
+    / If(this.command_specific_information, _COMMAND_SPECIFIC_INFORMATION_DESCRIPTOR),
     "sense_key_specific" / If(this.sense_key_specific, _SENSE_KEY_SPECIFIC_DESCRIPTOR),
+    "forwarded" / If(this.forwarded, _FORWARDED_SENSE_DATA_DESCRIPTOR),
 )
 
 
@@ -127,10 +191,18 @@ def _pack(sense: SenseData, descriptor: bool) -> bytes:
     if sense.field is not None:
         at = sense.field
         pointer = {
-            "flags": {"sksv": True, "in_cdb": at.in_cdb, "bpv": at.bit is not None, "bit": at.bit or 0},
+            "flags": {
+                "sksv": True,
+                "in_cdb": at.in_cdb,
+                "in_segment": at.in_segment,
+                "bpv": at.bit is not None,
+                "bit": at.bit or 0,
+            },
             "byte": at.byte,
         }
     information = sense.information
+    segment = sense.segment
+    forwarded = None if segment is None else segment.forwarded
     if descriptor:
         return bytes(
             DESCRIPTOR.build(
@@ -138,7 +210,21 @@ def _pack(sense: SenseData, descriptor: bool) -> bytes:
                     "key": {"key": sense.key},
                     "asc": sense.asc,
                     "information": None if information is None else {"flags": {}, "information": information},
+                    "command_specific_information": (
+                        None if segment is None else {"information": segment.number}
+                    ),
                     "sense_key_specific": None if pointer is None else {"sense_key_specific": pointer},
+                    "forwarded": (
+                        None
+                        if forwarded is None
+                        else {
+                            "flags": {
+                                "source": _COPY_DESTINATION if forwarded.by_destination else _COPY_SOURCE
+                            },
+                            "status": forwarded.status,
+                            "sense": forwarded.sense,
+                        }
+                    ),
                 }
             )
         )
@@ -149,11 +235,26 @@ def _pack(sense: SenseData, descriptor: bool) -> bytes:
                 "first": {"valid": fits},
                 "key": sense.key,
                 "information": information if fits else 0,
+                "command_specific_information": None if segment is None else _segment_information(segment),
                 "asc": sense.asc,
                 "sense_key_specific": pointer or _NO_FIELD_POINTER,
+                "additional": b"" if forwarded is None else bytes([forwarded.status]) + forwarded.sense,
             }
         )
     )
+
+
+def _segment_information(segment: FailedSegment) -> bytes:
+    """COMMAND-SPECIFIC INFORMATION in fixed format: where in the sense data status and sense data of the
+    copy source and the copy destination begin, and the number of the segment (SPC-4 5.16.7.4).
+    """
+    source = destination = 0
+    if segment.forwarded is not None:
+        if segment.forwarded.by_destination:
+            destination = _FIXED_LENGTH
+        else:
+            source = _FIXED_LENGTH
+    return struct.pack(">BBH", source, destination, segment.number)
 
 
 NO_SENSE = SenseData(SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE_INFORMATION)

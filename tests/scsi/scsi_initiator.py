@@ -77,8 +77,7 @@ def parse_sense(data: bytes) -> Sense:
     information: int | None = None
     specific = b""
     if response_code in (0x70, 0x71):
-        assert len(data) == 18
-        assert data[7] == 10
+        assert len(data) == 8 + data[7] >= 18
         key, asc = data[2] & 0x0F, int.from_bytes(data[12:14], "big")
         if data[0] & 0x80:
             information = int.from_bytes(data[3:7], "big")
