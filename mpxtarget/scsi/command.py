@@ -71,8 +71,8 @@ class Command:
 
     `usage` and `ignored` are written in hex, `4*FF` for four bytes of FF.  `on`: the peripheral types that
     know the command.  `access`: the asymmetric access states in which it is processed.  `reserved`: see
-    `Reserved`; a function of the CDB where that depends on its fields.  `preempts_attention`: it runs in
-    spite of a pending unit attention. `needs_medium`: not in the stopped power condition.
+    `Reserved`.  Both are a function of the CDB where they depend on its fields.  `preempts_attention`: it
+    runs in spite of a pending unit attention. `needs_medium`: not in the stopped power condition.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Command:
     service_action: int | None = None
     direction: Direction = Direction.NONE
     on: frozenset[int] = DISK
-    access: frozenset[int] = ACTIVE
+    access: frozenset[int] | Callable[[bytes], frozenset[int]] = ACTIVE
     reserved: Reserved | Callable[[bytes], Reserved] = Reserved.ALLOWED
     preempts_attention: bool = False
     needs_medium: bool = False
@@ -106,6 +106,10 @@ class Command:
     def reserved_class(self, cdb: bytes) -> Reserved:
         """How this CDB fares under a reservation of another nexus."""
         return self.reserved if isinstance(self.reserved, Reserved) else self.reserved(cdb)
+
+    def access_states(self, cdb: bytes) -> frozenset[int]:
+        """The asymmetric access states in which this CDB is processed."""
+        return self.access if isinstance(self.access, frozenset) else self.access(cdb)
 
     @property
     def length(self) -> int:
@@ -185,9 +189,14 @@ class Call:
         """The logical unit of a command that only disks know."""
         return cast("Disk", self.lu)
 
-    def take(self, length: int, then: Callable[[Call, bytes], Plan]) -> TakeData:
-        """Ask for `length` bytes of Data-Out; `then` goes on with them and may raise CheckCondition."""
-        return TakeData(length, partial(self._go_on, then))
+    def take(
+        self, length: int, then: Callable[[Call, bytes], Plan], *, unit: int = 0, no_more: bool = False
+    ) -> TakeData:
+        """Ask for `length` bytes of Data-Out; `then` goes on with them and may raise CheckCondition.
+
+        `unit` and `no_more`: see `TakeData`.
+        """
+        return TakeData(length, partial(self._go_on, then), unit, no_more)
 
     def _go_on(self, then: Callable[[Call, bytes], Plan], data: bytes) -> Plan:
         try:

@@ -59,10 +59,16 @@ class WriteBlocks:
 class TakeData:
     """Take exactly `length` bytes of Data-Out, then go on with the plan `then` answers.  `then` never
     raises.
+
+    An initiator that expects to send less is refused, but for one that sends whole multiples of `unit` bytes:
+    `then` gets what there is, as a WRITE would. One that expects to send more has its rest left alone, or,
+    with `no_more`, is refused as well.
     """
 
     length: int
     then: Callable[[bytes], Plan]
+    unit: int = 0
+    no_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +148,14 @@ class WorkOnBlocks:
     extent) and CheckCondition, and never runs on the event loop. `finished` is called on the event loop, once
     and in any case, with the reply, or with None when the work was abandoned; what it returns is answered.
     With `immediate`, GOOD is answered first, the work goes on without its command, and the reply reaches
-    `finished` only.
+    `finished` only. `enduring` work goes on too when its command is aborted; it ends with its disk alone.
     """
 
     extents: tuple[Extent, ...]
     work: Callable[[Mapping[Disk, Medium]], Reply]
     finished: Callable[[Reply | None], Reply | None] = _as_it_is
     immediate: bool = False
+    enduring: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mpxtarget.scsi.plan import Abandoned, Medium, Reply, WorkOnBlocks
@@ -28,7 +28,7 @@ ZERO_AT_ONCE = 64 << 20  # bytes between two looks at whether the work is still 
 class BlockWork:
     """One run. `answer` gets what `finished` of the plan returned; None if there is nothing to answer."""
 
-    __slots__ = ("_abandoned", "_answer", "_claims", "_lost", "_plan", "_replies")
+    __slots__ = ("_abandoned", "_answer", "_claims", "_finished", "_first", "_lost", "_replies", "_todo")
 
     def __init__(
         self,
@@ -41,10 +41,12 @@ class BlockWork:
             if extent.length:
                 end = extent.offset + extent.length
                 ranges.setdefault(extent.disk, []).append((extent.offset, end, extent.writing))
-        self._plan = plan
+        self._finished = plan.finished
+        self._first = plan.extents[0]
         self._answer = answer
         self._claims = [(disk, io_of(disk), ranges[disk]) for disk in sorted(ranges, key=id)]
         self._abandoned = False
+        self._todo: Callable[[Mapping[Disk, Medium]], Reply] | None = plan.work
         self._replies: list[Reply] = []
         self._lost: list[tuple[DiskIo, OSError]] = []
 
@@ -53,8 +55,9 @@ class BlockWork:
         self._claim(0)
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: it ends soon, without an answer."""
+        """Nobody waits for it any more: it ends soon, without an answer, and lets go of its data."""
         self._abandoned = True
+        self._todo = None
 
     def involves(self, disk: Disk) -> bool:
         """Whether it reads or changes the disk."""
@@ -83,19 +86,21 @@ class BlockWork:
             self._claims[0][1].lane.submit(self._work, self._done)
 
     def _work(self) -> None:
+        work, self._todo = self._todo, None
+        if work is None:
+            return
         media: dict[Disk, Medium] = {disk: StoreMedium(self, io) for disk, io, _ in self._claims}
         try:
-            self._replies.append(self._plan.work(media))
+            self._replies.append(work(media))
         except Abandoned:
             pass
         except CheckCondition as fault:
-            first = self._plan.extents[0].disk
-            self._replies.append(fault.sense.reply(first.descriptor_sense))
+            self._replies.append(fault.sense.reply(self._first.disk.descriptor_sense))
 
     def _done(self, error: OSError | None) -> None:
         reply = None
         if not self._abandoned:
-            first = self._plan.extents[0]
+            first = self._first
             if error is not None:
                 disk = first.disk
                 reply = io_failed(error, disk, first.offset, first.writing, disk.descriptor_sense)
@@ -104,7 +109,7 @@ class BlockWork:
         for io, flush_error in self._lost:
             io.lost(flush_error)
         try:
-            self._answer(self._plan.finished(reply))
+            self._answer(self._finished(reply))
         finally:
             for _, io, ranges in self._claims:
                 io.give_back(ranges)

@@ -79,7 +79,7 @@ class Work:
 
     def __init__(self, plan: Plan, taken: int = 0) -> None:
         self.plan = plan
-        self.taken = taken  # bytes of Data-Out that the plans before this one took
+        self.taken = taken  # bytes of Data-Out that the plans before this one asked for
         self.position = 0  # bytes of a read that are sent or on their way
         self.in_lane = 0  # jobs of the task in a lane
         self.buffer: bytearray | None = None  # gathered parameter data
@@ -94,8 +94,7 @@ class Work:
     @property
     def parameter_bytes(self) -> int:
         """Bytes of parameter data in memory."""
-        data = self.plan.data if isinstance(self.plan, CompareBlocks) else self.buffer
-        return len(data or b"")
+        return self.taken + len(self.buffer or b"")
 
     def forget(self) -> None:
         """Let go of all data: the task was aborted."""
@@ -165,7 +164,7 @@ class Executor:
             if work.refusal is not None:
                 self._reply(task, work.refusal)
             else:
-                self._carry_out(task, work.plan.then(data), len(data))
+                self._carry_out(task, work.plan.then(data), work.plan.length)
         elif not work.in_lane:
             self._written(task, work)
 
@@ -275,13 +274,15 @@ class Executor:
             else:  # no more than the expected length is written; the rest is an overflow (RES-006)
                 transfer.expect(task, plan.length)
         elif isinstance(plan, TakeData):
-            if task.edtl < plan.length or not task.write:
+            length = min(plan.length, task.edtl)
+            short = length < plan.length and (not plan.unit or length % plan.unit)
+            if short or not task.write or (plan.no_more and task.edtl > plan.length):
                 self._wrong_length(task, plan.length)
-            elif self._too_much_data(task, plan.length):
+            elif self._too_much_data(task, length):
                 transfer.respond(task, Status.TASK_SET_FULL)
             else:
-                work.buffer = bytearray(plan.length)
-                transfer.expect(task, plan.length)
+                work.buffer = bytearray(length)
+                transfer.expect(task, length)
         elif isinstance(plan, Flush):
             self._flush(task, work, plan)
         elif isinstance(plan, CompareBlocks):
@@ -551,9 +552,11 @@ class Executor:
             self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
             return
 
+        immediate = plan.immediate  # not the plan: the data it works with is to go as soon as it can
+
         def answer(reply: Reply | None) -> None:
             self._runs.discard(run)
-            if plan.immediate or task.aborted:
+            if immediate or task.aborted:
                 return
             self._touched.add(task.connection)
             if work.refusal is not None:
@@ -567,7 +570,7 @@ class Executor:
         self._runs.add(run)
         if plan.immediate:
             self._reply(task, GOOD)
-        else:
+        elif not plan.enduring:
             work.run = run
         run.start()
 
