@@ -100,7 +100,7 @@ class FileStore(DescriptorStore):
         try:
             os.ftruncate(fd, size)
             os.fsync(fd)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             path.unlink()
             raise StoreError(
@@ -135,7 +135,7 @@ class FileStore(DescriptorStore):
         fd = _open_and_lock(path, read_only=True)
         try:
             path.unlink()
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise StoreError(f"{path} cannot be deleted: {error.strerror}") from error
         finally:
@@ -233,7 +233,8 @@ def _usable_size(path: Path, fd: int, wanted: int | None) -> int:
     return size
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to stable storage."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
