@@ -8,8 +8,23 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from mpxtarget.scsi import block, inquiry, mode, persistent, primary, report, reserve
+from mpxtarget.scsi import (
+    block,
+    buffers,
+    diagnostics,
+    identifying_information,
+    inquiry,
+    mode,
+    persistent,
+    primary,
+    report,
+    reserve,
+    target_port_groups,
+    timestamp,
+)
+from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.command import (
+    ACTIVE,
     ANY_STATE,
     DISK_AND_CONSOLE,
     EVERYWHERE,
@@ -41,6 +56,11 @@ def _prevent_allow(cdb: bytes) -> Reserved:
     return WRITES if cdb[4] & 0x03 else Reserved.ALLOWED
 
 
+def _buffer_access(cdb: bytes) -> frozenset[int]:
+    # an echo tests the path, whatever state the unit is in (SPC-4 5.15.2.4)
+    return STANDBY | {AccessState.UNAVAILABLE} if buffers.echoes(cdb) else ACTIVE
+
+
 # fmt: off
 COMMANDS = (
     Command("TEST UNIT READY", 0x00, "00 4*00 04", primary.test_unit_ready,
@@ -62,8 +82,10 @@ COMMANDS = (
             direction=IN, access=STANDBY, reserved=READS),
     Command("START STOP UNIT", 0x1B, "1B 01 00 0F F7 04", block.start_stop_unit,
             reserved=_start_stop),
-    Command("SEND DIAGNOSTIC", 0x1D, "1D F7 00 FF FF 04", primary.send_diagnostic,
-            on=DISK_AND_CONSOLE, access=STANDBY, reserved=WRITES),
+    Command("RECEIVE DIAGNOSTIC RESULTS", 0x1C, "1C 01 FF FF FF 04", diagnostics.receive_diagnostic_results,
+            direction=IN, on=DISK_AND_CONSOLE, access=STANDBY, reserved=READS),
+    Command("SEND DIAGNOSTIC", 0x1D, "1D F7 00 FF FF 04", diagnostics.send_diagnostic,
+            direction=OUT, on=DISK_AND_CONSOLE, access=STANDBY, reserved=WRITES),
     Command("PREVENT ALLOW MEDIUM REMOVAL", 0x1E, "1E 00 00 00 03 04", primary.prevent_allow_medium_removal,
             reserved=_prevent_allow),
     Command("READ CAPACITY(10)", 0x25, "25 00 4*FF 00 00 01 04", block.read_capacity_10,
@@ -77,6 +99,10 @@ COMMANDS = (
     Command("SYNCHRONIZE CACHE(10)", 0x35, "35 02 4*FF 1F FF FF 04",
             partial(block.synchronize_cache, block.CDB_10),
             reserved=WRITES, needs_medium=True, ignored_text=_SYNC_NV_RELADR),
+    Command("WRITE BUFFER", 0x3B, "3B FF FF 6*FF 04", buffers.write_buffer,
+            direction=OUT, access=_buffer_access, reserved=WRITES),
+    Command("READ BUFFER", 0x3C, "3C FF FF 6*FF 04", buffers.read_buffer,
+            direction=IN, access=_buffer_access, reserved=READS),
     Command("MODE SELECT(10)", 0x55, "55 11 5*00 FF FF 04", mode.mode_select_10,
             direction=OUT, access=STANDBY, reserved=WRITES),
     Command("RESERVE(10)", 0x56, "56 8*00 04", reserve.reserve,
@@ -106,10 +132,26 @@ COMMANDS = (
             service_action=0x10, direction=IN),
     Command("REPORT LUNS", 0xA0, "A0 00 FF 00 00 00 4*FF 00 04", report.report_luns,
             direction=IN, on=EVERYWHERE, access=ANY_STATE, preempts_attention=True),
-    Command("REPORT TARGET PORT GROUPS", 0xA3, "A3 FF 4*00 4*FF 00 04", report.report_target_port_groups,
+    Command("REPORT IDENTIFYING INFORMATION", 0xA3, "A3 1F 4*00 4*FF FE 04",
+            identifying_information.report_identifying_information, service_action=0x05, direction=IN),
+    Command("REPORT TARGET PORT GROUPS", 0xA3, "A3 FF 4*00 4*FF 00 04", target_port_groups.report,
             service_action=0x0A, direction=IN, access=ANY_STATE),
     Command("REPORT SUPPORTED OPERATION CODES", 0xA3, "A3 1F 87 FF FF FF 4*FF 00 04",
             report.report_supported_operation_codes, service_action=0x0C, direction=IN, reserved=READS),
+    Command("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xA3, "A3 1F 80 3*00 4*FF 00 04",
+            report.report_supported_task_management_functions, service_action=0x0D, direction=IN,
+            reserved=READS),
+    Command("REPORT PRIORITY", 0xA3, "A3 1F C0 3*00 4*FF 00 04", report.report_priority,
+            service_action=0x0E, direction=IN),
+    Command("REPORT TIMESTAMP", 0xA3, "A3 1F 4*00 4*FF 00 04", timestamp.report_timestamp,
+            service_action=0x0F, direction=IN),
+    Command("SET IDENTIFYING INFORMATION", 0xA4, "A4 1F 4*00 4*FF FE 04",
+            identifying_information.set_identifying_information, service_action=0x06, direction=OUT,
+            reserved=WRITES),
+    Command("SET TIMESTAMP", 0xA4, "A4 1F 4*00 4*FF 00 04", timestamp.set_timestamp,
+            service_action=0x0F, direction=OUT, reserved=WRITES),
+    Command("SET TARGET PORT GROUPS", 0xA4, "A4 1F 4*00 4*FF 00 04", target_port_groups.set_states,
+            service_action=0x0A, direction=OUT, access=STANDBY | {AccessState.UNAVAILABLE}, reserved=WRITES),
     Command("READ(12)", 0xA8, "A8 FC 4*FF 4*FF 1F 04", partial(block.read, block.CDB_12),
             direction=IN, reserved=READS, needs_medium=True, ignored_text=_FUA_NV_RELADR),
     Command("WRITE(12)", 0xAA, "AA F8 4*FF 4*FF 1F 04", partial(block.write, block.CDB_12),

@@ -80,7 +80,7 @@ def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> 
     disk = lu if isinstance(lu, Disk) else None
     if disk is not None:
         state = disk.access_state(nexus.target_port.group_id)
-        if state not in command.access:
+        if state not in command.access_states(cdb):
             raise CheckCondition(SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state]))
         if conflicts(nexus, disk, cdb):
             return _RESERVATION_CONFLICT

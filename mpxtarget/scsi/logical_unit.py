@@ -7,14 +7,18 @@ Attributes are to be read freely, and changed only through these methods.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from mpxtarget.scsi.buffers import Buffers
 from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
 from mpxtarget.scsi.personality import EVERYTHING, Personality
+from mpxtarget.scsi.statistics import Statistics
 
 if TYPE_CHECKING:
+    from mpxtarget.scsi.diagnostics import SelfTestResult
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
 
 VERSION_SPC_3: Final = 0x05
@@ -58,6 +62,8 @@ class Kept:
     """What has to outlast a loss of power about a disk, besides its configuration and its blocks."""
 
     managing_group: int
+    identifying_information: bytes = b""
+    identifying_text: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,10 @@ class ModeParameters:
     write_cache_enable: bool = True
     descriptor_sense: bool = False
     software_write_protect: bool = False
+
+
+def _stopped_clock() -> float:
+    return 0.0
 
 
 class ScsiDevice:
@@ -81,9 +91,21 @@ class ScsiDevice:
             raise ValueError("relative target port identifiers have to be different")
         self.name = name
         self.ports = tuple(sorted(ports, key=lambda port: port.relative_id))
+        self.clock: Callable[[], float] = _stopped_clock
+        self._on_since = 0.0
         self._lost: dict[tuple[str, int], None] = {}
         self._absent_lun_0 = Absent(identity, qualifier=0b001)
         self._absent = Absent(identity, qualifier=0b011)
+
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Power on: `clock` tells the time from now on, in seconds since 1970."""
+        self.clock = clock
+        self._on_since = clock()
+
+    @property
+    def hours_on(self) -> int:
+        """Whole hours since power on."""
+        return max(0, int(self.clock() - self._on_since) // 3600)
 
     @property
     def groups(self) -> dict[int, list[TargetPort]]:
@@ -181,12 +203,45 @@ class Console(LogicalUnit):
     peripheral_type = PeripheralType.STORAGE_ARRAY_CONTROLLER
 
 
+EVA_STATES: Final = frozenset(
+    {
+        AccessState.ACTIVE_OPTIMIZED,
+        AccessState.ACTIVE_NON_OPTIMIZED,
+        AccessState.UNAVAILABLE,
+        AccessState.TRANSITIONING,
+    }
+)
+"""The asymmetric access states that a disk of an EVA can be in."""
+
+
+class Custody(Protocol):
+    """What a disk asks the array for when it moves from one controller to the other."""
+
+    @property
+    def transition_time(self) -> int:
+        """Seconds that a move takes."""
+
+    def moved(self) -> bool:
+        """The disk has another managing group; whether it is in transition now, until `Disk.arrive`."""
+
+
+class _AtOnce:
+    """The custody of a disk that belongs to no array: a move takes no time."""
+
+    transition_time = 0
+
+    def moved(self) -> bool:
+        return False
+
+
 class Disk(LogicalUnit):
     """A virtual disk.
 
     `block_size` in bytes, a power of two from 512 to 4096; `blocks` the capacity; `store` the opaque backing
     store; `managing_group` the target port group that serves it optimized; `preferred_group` the one it is
-    meant to be managed by, if any (the PREF bit); `rotation_rate` in revolutions per minute.
+    meant to be managed by, if any (the PREF bit); `durable` whether the store can bring anything to stable
+    storage; `rotation_rate` in revolutions per minute; `states` are the
+    asymmetric access states that it may be in.
     """
 
     peripheral_type = PeripheralType.DISK
@@ -201,7 +256,9 @@ class Disk(LogicalUnit):
         managing_group: int,
         preferred_group: int | None = None,
         read_only: bool = False,
+        durable: bool = True,
         rotation_rate: int = 15000,
+        states: frozenset[int] = EVA_STATES,
         personality: Personality = EVERYTHING,
     ) -> None:
         if block_size not in (512, 1024, 2048, 4096):
@@ -216,16 +273,32 @@ class Disk(LogicalUnit):
         self.managing_group = managing_group
         self.preferred_group = preferred_group
         self.read_only = read_only
+        self.durable = durable
         self.rotation_rate = rotation_rate
         self.mode = ModeParameters()
         self.stopped = False
         self.reserved_by: ITNexus | None = None
         """The I_T nexus that holds the logical unit by RESERVE(6) or RESERVE(10)."""
+        self.states = states
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
         implicitly.
         """
+        self.custody: Custody = _AtOnce()
+        self.transitioning = False
+        self._moved_by: ITNexus | None = None
+        self.buffers = Buffers()
+        self.statistics = Statistics()
+        self.self_tests: deque[SelfTestResult] = deque(maxlen=20)
+        """The latest first, as many as log page 10h holds."""
+        self.application_log: dict[int, bytes] = {}
+        """What hosts have put into log page 0Fh, by parameter code."""
+        self.identifying_information = b""
+        self.identifying_text = b""
+        self.clock_ahead: int | None = None
+        """Milliseconds by which SET TIMESTAMP put the unit's clock ahead of the device's; None: never set."""
         self._limited: dict[int, int] = {}
+        self._reads_of_the_gone: dict[int, int] = {}
         self._holds = 0
 
     @property
@@ -240,7 +313,16 @@ class Disk(LogicalUnit):
     @property
     def kept(self) -> Kept:
         """What has to be written down about the disk as it is now."""
-        return Kept(managing_group=self.managing_group)
+        return Kept(
+            managing_group=self.managing_group,
+            identifying_information=self.identifying_information,
+            identifying_text=self.identifying_text,
+        )
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether blocks can be unmapped (LBPME of READ CAPACITY(16)); they then read as zeros (LBPRZ)."""
+        return self.personality.offers("UNMAP")
 
     @property
     def maximum_transfer_blocks(self) -> int:
@@ -280,6 +362,8 @@ class Disk(LogicalUnit):
         limited = self._limited.get(group_id)
         if limited is not None:
             return limited
+        if self.transitioning:
+            return AccessState.TRANSITIONING
         return (
             AccessState.ACTIVE_OPTIMIZED
             if group_id == self.managing_group
@@ -287,24 +371,34 @@ class Disk(LogicalUnit):
         )
 
     def manage(self, group_id: int, except_for: ITNexus | None = None) -> None:
-        """Move the disk to the other controller: `group_id` becomes active/optimized.
+        """Move the disk to the other controller: `group_id` becomes active/optimized, at once or after a time
+        in which the disk is in transition.
 
         `except_for` is the nexus that asked for it, if one did.
         """
         if group_id == self.managing_group:
             return
         self.managing_group = group_id
-        self._access_changed(except_for)
+        self._moved_by = None if self.transitioning else except_for
+        self.access_status = 2 if except_for is None else 1
+        self.transitioning = self.custody.moved()
+        if self.transitioning:
+            self.changed()
+        else:
+            self._access_changed()
+
+    def arrive(self) -> None:
+        """End the transition that the last `manage` began."""
+        self.transitioning = False
+        self._access_changed()
 
     def limit_access(self, group_id: int, state: int | None) -> None:
-        """Make a target port group standby, unavailable or transitioning for this disk; None lifts it again.
+        """Make a target port group standby or unavailable for this disk; None lifts it again.
 
-        Raises ValueError for another state.
+        Raises ValueError for another state, and for one that is not among the disk's.
         """
-        if state is not None and state not in (
-            AccessState.STANDBY,
-            AccessState.UNAVAILABLE,
-            AccessState.TRANSITIONING,
+        if state is not None and (
+            state not in (AccessState.STANDBY, AccessState.UNAVAILABLE) or state not in self.states
         ):
             raise ValueError(f"access cannot be limited to state {state:X}h")
         if self._limited.get(group_id) == state:
@@ -313,12 +407,22 @@ class Disk(LogicalUnit):
             del self._limited[group_id]
         else:
             self._limited[group_id] = state
-        self._access_changed(None)
-
-    def _access_changed(self, except_for: ITNexus | None) -> None:
-        self.access_status = 2 if except_for is None else 1
+        self.access_status = 2
         self.changed()
-        self.raise_unit_attention(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED, except_for)
+        self.raise_unit_attention(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED)
+
+    def _access_changed(self) -> None:
+        moved_by, self._moved_by = self._moved_by, None
+        self.changed()
+        self.raise_unit_attention(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED, moved_by)
+
+    def reads_by_group(self) -> dict[int, int]:
+        """How many READ commands came in so far by each target port group."""
+        reads = dict(self._reads_of_the_gone)
+        for itl in self.attached:
+            group_id = itl.nexus.target_port.group_id
+            reads[group_id] = reads.get(group_id, 0) + itl.reads
+        return reads
 
     def prefer(self, group_id: int | None) -> None:
         """Change the preferred target port group (the PREF bit), which moves nothing by itself."""
@@ -354,6 +458,18 @@ class Disk(LogicalUnit):
         self.changed()
         self.raise_unit_attention(Asc.MODE_PARAMETERS_CHANGED, by)
 
+    def identify(self, information: bytes, text: bytes, by: ITNexus) -> None:
+        """Take new identifying information; DEVICE IDENTIFIER CHANGED on the other nexuses."""
+        if (information, text) == (self.identifying_information, self.identifying_text):
+            return
+        self.identifying_information, self.identifying_text = information, text
+        self.raise_unit_attention(Asc.DEVICE_IDENTIFIER_CHANGED, by)
+
+    def set_clock(self, ahead: int, by: ITNexus) -> None:
+        """Put the clock `ahead` ms ahead of the device's; TIMESTAMP CHANGED on the other nexuses."""
+        self.clock_ahead = ahead
+        self.raise_unit_attention(Asc.TIMESTAMP_CHANGED, by)
+
     def start(self) -> None:
         """Leave the stopped power condition."""
         self.stopped = False
@@ -377,6 +493,10 @@ class Disk(LogicalUnit):
 
     def leave(self, itl: ITLNexus) -> None:
         super().leave(itl)
+        self.statistics.leave(itl)
+        self.buffers.leave(itl)
+        group_id = itl.nexus.target_port.group_id
+        self._reads_of_the_gone[group_id] = self._reads_of_the_gone.get(group_id, 0) + itl.reads
         self.end_reservation(itl.nexus)
 
     def reset(self, asc: int = Asc.BUS_DEVICE_RESET_FUNCTION_OCCURRED) -> None:

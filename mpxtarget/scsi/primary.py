@@ -1,4 +1,4 @@
-"""Small primary commands (SPC-4 clause 6): TEST UNIT READY, REQUEST SENSE, SEND DIAGNOSTIC, PREVENT ALLOW."""
+"""Small primary commands (SPC-4 clause 6): TEST UNIT READY, REQUEST SENSE, PREVENT ALLOW."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from mpxtarget.scsi.sense import (
     NO_SENSE,
     NOT_STARTED,
     SenseData,
-    invalid_field_in_cdb,
     unit_attention,
 )
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from mpxtarget.scsi.command import Call
 
 _DESC = 0x01
-
-_SELF_TEST = 0x04
 
 
 def test_unit_ready(call: Call) -> Plan:
@@ -46,15 +43,6 @@ def _current_sense(call: Call) -> SenseData:
     if isinstance(call.lu, Disk) and call.lu.stopped:
         return NOT_STARTED
     return NO_SENSE
-
-
-def send_diagnostic(call: Call) -> Plan:
-    """SEND DIAGNOSTIC: the default self-test, which always passes; no diagnostic pages (SPC-4 6.37)."""
-    if call.cdb[1] >> 5:
-        raise invalid_field_in_cdb(1, 7)
-    if call.cdb[3] or call.cdb[4]:
-        raise invalid_field_in_cdb(3)
-    return GOOD
 
 
 def prevent_allow_medium_removal(call: Call) -> Plan:

@@ -1,12 +1,10 @@
-"""The commands that report: REPORT LUNS, TARGET PORT GROUPS and SUPPORTED OPERATION CODES (SPC-4 6.33 to
-6.37).
-"""
+"""The commands that report: REPORT LUNS and REPORT SUPPORTED OPERATION CODES (SPC-4 6.33 and 6.35)."""
 
 from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from construct import (
     Array,
@@ -21,7 +19,6 @@ from construct import (
     Int16ub,
     Int32ub,
     Int64ub,
-    Nibble,
     Padding,
     Prefixed,
     Rebuild,
@@ -61,89 +58,6 @@ def report_luns(call: Call) -> Plan:
     data = LUNS.build({"luns": [lun_format.to_field(number) for number in numbers]})
     call.nexus.luns_reported()
     return data_in(data, allocation_length)
-
-
-_EXTENDED_HEADER = 0b001
-
-TARGET_PORT_GROUP = Struct(
-    "first" / BitStruct("pref" / Flag, Padding(3), "state" / Nibble),
-    "supported"
-    / BitStruct(
-        "transitioning" / Default(Flag, True),
-        "offline" / Default(Flag, False),
-        Padding(1),
-        "lba_dependent" / Default(Flag, False),
-        "unavailable" / Default(Flag, True),
-        "standby" / Default(Flag, True),
-        "active_non_optimized" / Default(Flag, True),
-        "active_optimized" / Default(Flag, True),
-    ),
-    "group" / Int16ub,
-    Padding(1),
-    "status_code" / Int8ub,
-    Padding(1),
-    "port_count" / Rebuild(Int8ub, len_(this.ports)),
-    "ports" / Array(this.port_count, Struct(Padding(2), "relative_id" / Int16ub)),
-)
-
-_EXTENSION = Struct(
-    "format" / BitStruct(Padding(1), "type" / Const(_EXTENDED_HEADER, BitsInteger(3)), Padding(4)),
-    "implicit_transition_time" / Default(Int8ub, 0),
-    Padding(2),
-)
-
-TARGET_PORT_GROUPS = Prefixed(
-    Int32ub,
-    Struct("extension" / If(this._.extended, _EXTENSION), "groups" / GreedyRange(TARGET_PORT_GROUP)),
-)
-
-
-def report_target_port_groups(call: Call) -> Plan:
-    """REPORT TARGET PORT GROUPS, with either header (SPC-4 6.34).
-
-    The managing controller's group is active/optimized; PREF marks the group of the controller that the disk
-    is meant to be managed by.
-    """
-    header = call.cdb[1] >> 5
-    if header > _EXTENDED_HEADER:
-        raise invalid_field_in_cdb(1, 7)
-    disk = call.disk
-    groups = tuple(
-        _Group(
-            group_id,
-            group_id == disk.preferred_group,
-            disk.access_state(group_id),
-            disk.access_status,
-            tuple(port.relative_id for port in ports),
-        )
-        for group_id, ports in call.nexus.device.groups.items()
-    )
-    data = _target_port_groups(groups, header == _EXTENDED_HEADER)
-    return data_in(data, *_ALLOCATION_LENGTH.unpack_from(call.cdb))
-
-
-class _Group(NamedTuple):
-    group_id: int
-    preferred: bool
-    state: int
-    status_code: int
-    ports: tuple[int, ...]
-
-
-@lru_cache(maxsize=64)
-def _target_port_groups(groups: tuple[_Group, ...], extended: bool) -> bytes:
-    descriptors = [
-        {
-            "first": {"pref": group.preferred, "state": group.state},
-            "supported": {},
-            "group": group.group_id,
-            "status_code": group.status_code,
-            "ports": [{"relative_id": relative_id} for relative_id in group.ports],
-        }
-        for group in groups
-    ]
-    data = {"extension": {"format": {}}, "groups": descriptors}
-    return bytes(TARGET_PORT_GROUPS.build(data, extended=extended))
 
 
 _RCTD = 0x80
@@ -242,3 +156,46 @@ def _one_command(command: Command | None, timeouts: bool) -> bytes:
             }
         )
     )
+
+
+_REPD = 0x80
+
+# what the transport carries out (RFC 7143 11.5.1); there is no ACA, and no query
+TASK_MANAGEMENT_FUNCTIONS = Struct(
+    "functions"
+    / BitStruct(
+        "abort_task" / Default(Flag, True),
+        "abort_task_set" / Default(Flag, True),
+        "clear_aca" / Default(Flag, False),
+        "clear_task_set" / Default(Flag, True),
+        "logical_unit_reset" / Default(Flag, True),
+        "query_task" / Default(Flag, False),
+        "target_reset" / Default(Flag, True),
+        "wakeup" / Default(Flag, False),
+    ),
+    Padding(2),
+    "additional_length" / Rebuild(Int8ub, lambda ctx: 0x0C if ctx._.extended else 0),
+    # no timeout is told
+    "timeouts" / If(this._.extended, Padding(12)),
+)
+
+
+def report_supported_task_management_functions(call: Call) -> Plan:
+    """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36)."""
+    (allocation_length,) = _ALLOCATION_LENGTH.unpack_from(call.cdb)
+    if allocation_length < 4:
+        raise invalid_field_in_cdb(6)
+    data = TASK_MANAGEMENT_FUNCTIONS.build({"functions": {}}, extended=bool(call.cdb[2] & _REPD))
+    return data_in(data, allocation_length)
+
+
+_ONE_NEXUS, _EVERY_NEXUS = 0b00, 0b01
+
+PRIORITIES = Struct("length" / Const(0, Int32ub))
+
+
+def report_priority(call: Call) -> Plan:
+    """REPORT PRIORITY: no nexus has one, as none can be set (SPC-4 6.31)."""
+    if call.cdb[2] >> 6 not in (_ONE_NEXUS, _EVERY_NEXUS):
+        raise invalid_field_in_cdb(2, 7)
+    return data_in(PRIORITIES.build({}), *_ALLOCATION_LENGTH.unpack_from(call.cdb))
