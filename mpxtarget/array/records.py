@@ -23,6 +23,10 @@ SerialNumbers = Literal["controller", "disk"]
 EVA; or one of the disk's own, for hosts that tell disks apart by it."""
 
 
+VdiskKind = Literal["disk", "snapshot", "clone"]
+"""A snapshot depends on its parent for good; a clone (HP: snapclone) until all is copied: then it is a disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayRecord:
     """The array and its bridge."""
@@ -43,6 +47,10 @@ class ArrayRecord:
     strict: bool = False
     """Whether the disks offer what the model offered (see `array.models`), or all that this target can."""
     serial_numbers: SerialNumbers = "controller"
+    transition_time: int = 0
+    """Seconds that a disk is in transition when it moves to the other controller."""
+    implicit_transition: str = "3600:60:1000"
+    """When reads move a disk to the other controller, see `array.ownership.ImplicitTransition`; or "off"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +71,6 @@ class VdiskRecord:
     preferred: Preferred
     controller: ControllerName
     """The controller that manages the disk now."""
+    kind: VdiskKind = "disk"
+    parent: int | None = None
+    """The number of the disk that a snapshot, or a clone that is not complete, depends on."""

@@ -86,6 +86,8 @@ CREATE TABLE kept (
     vdisk_id INTEGER PRIMARY KEY REFERENCES vdisk (id) ON DELETE CASCADE,
     content TEXT NOT NULL
 ) STRICT;
+ALTER TABLE vdisk ADD COLUMN kind TEXT NOT NULL DEFAULT 'disk';
+ALTER TABLE vdisk ADD COLUMN parent INTEGER REFERENCES vdisk (id);
 """
 
 _UPGRADES: Final[dict[int, str]] = {0: _SCHEMA, 1: _SCHEMA_2}

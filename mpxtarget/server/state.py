@@ -34,6 +34,7 @@ from mpxtarget.array.records import (
     Policy,
     Preferred,
     SerialNumbers,
+    VdiskKind,
     VdiskRecord,
 )
 from mpxtarget.bridge.portals import is_wildcard
@@ -87,6 +88,9 @@ class VdiskSpec:
     preferred: Preferred = "none"
     wwlun: bytes | None = None
     """None: the array makes one."""
+    kind: VdiskKind = "disk"
+    parent: int | None = None
+    """The number of the disk whose snapshot or clone it is; that disk's controller manages it."""
 
 
 DEMO_PORTALS: Final = (PortalSpec("127.0.0.1", 3260), PortalSpec("127.0.0.1", 3261))
@@ -100,7 +104,9 @@ _ARRAY: Final = (
     " transition_time, implicit_transition"
 )
 _PORTAL: Final = "address, port, advertise, enabled"
-_VDISK: Final = "name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller"
+_VDISK: Final = (
+    "name, lun, wwlun, size, block_size, store_url, read_only, preferred, controller, kind, parent"
+)
 _INITIATOR: Final = "name, alias, chap_user, chap_secret, target_user, target_secret, first_seen, last_seen"
 _PRESENTATION: Final = "vdisk_id, initiator, lun"
 
@@ -330,7 +336,11 @@ class State:
                     else spec.store_url,
                     read_only=spec.read_only,
                     preferred=spec.preferred,
-                    controller=self._first_controller(spec.preferred),
+                    controller=self._first_controller(spec.preferred)
+                    if spec.parent is None
+                    else self.get_vdisk(spec.parent).controller,
+                    kind=spec.kind,
+                    parent=spec.parent,
                 )
             )
             _check_size(self.array(), record)
@@ -349,6 +359,13 @@ class State:
             validation.vdisk(record)
             _check_size(self.array(), record)
             self._check_vdisk(record)
+            if record.size != old.size and old.parent is not None:
+                raise Conflict(
+                    f"{old.name} keeps the size that {self.get_vdisk(old.parent).name} had",
+                    "a clone that is complete can be resized",
+                )
+            if record.size < old.size:
+                self._check_independent(old, "made smaller")
             self._update("vdisk", _VDISK, record, "id", record.id)
             return record
 
@@ -356,8 +373,28 @@ class State:
         """Remove the record of a virtual disk and its presentations. Its store is left alone."""
         with self.transaction():
             record = self.get_vdisk(vdisk_id)
+            self._check_independent(record, "removed")
             self._database.run("DELETE FROM vdisk WHERE id = ?", vdisk_id)
             return record
+
+    def dependents(self, vdisk_id: int) -> list[VdiskRecord]:
+        """The snapshots of a virtual disk, and its clones that are not complete."""
+        return [record for record in self.list_vdisks() if record.parent == vdisk_id]
+
+    def make_independent(self, vdisk_id: int) -> VdiskRecord:
+        """A clone is complete: it is a disk like any other."""
+        with self.transaction():
+            self._database.run("UPDATE vdisk SET kind = 'disk', parent = NULL WHERE id = ?", vdisk_id)
+            return self.get_vdisk(vdisk_id)
+
+    def _check_independent(self, record: VdiskRecord, what: str) -> None:
+        found = self.dependents(record.id)
+        if found:
+            names = ", ".join(each.name for each in found)
+            raise Conflict(
+                f"{record.name} cannot be {what}: {names} {'depends' if len(found) == 1 else 'depend'} on it",
+                "remove what depends on it first; a clone depends on its parent until it is complete",
+            )
 
     # What hosts have made of a virtual disk
 
