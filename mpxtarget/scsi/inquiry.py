@@ -39,6 +39,7 @@ _ANY_PORT = -1
 
 TPGS_NONE: Final = 0b00
 TPGS_IMPLICIT: Final = 0b01
+TPGS_IMPLICIT_AND_EXPLICIT: Final = 0b11
 
 # SPC-4 table 150.  iSCSI without a version: some Windows releases refuse the newer values.
 # Disks follow SBC-3 in any case: it gives VPD page B0h the length it has here.
@@ -103,7 +104,7 @@ def _standard_data(lu: LogicalUnit) -> bytes:
                     "peripheral": {"qualifier": lu.qualifier, "type": lu.peripheral_type},
                     "version": identity.version,
                     "format": {},
-                    "byte_5": {"tpgs": TPGS_IMPLICIT if is_disk else TPGS_NONE},
+                    "byte_5": {"tpgs": _tpgs(lu)},
                     "byte_6": {},
                     "byte_7": {},
                     "vendor": identity.vendor.ljust(8).encode(),
@@ -114,6 +115,12 @@ def _standard_data(lu: LogicalUnit) -> bytes:
             )
         )
     return data
+
+
+def _tpgs(lu: LogicalUnit) -> int:
+    if not isinstance(lu, Disk):
+        return TPGS_NONE
+    return TPGS_IMPLICIT_AND_EXPLICIT if lu.personality.offers("SET TARGET PORT GROUPS") else TPGS_IMPLICIT
 
 
 def _vital_product_data(call: Call, page_code: int) -> bytes:

@@ -8,7 +8,7 @@ Attributes are to be read freely, and changed only through these methods.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
@@ -457,6 +457,18 @@ class Disk(LogicalUnit):
         self.mode = mode
         self.changed()
         self.raise_unit_attention(Asc.MODE_PARAMETERS_CHANGED, by)
+
+    def restart_log(self, pages: Iterable[int], by: ITNexus) -> None:
+        """Let log pages count from zero again; LOG PARAMETERS CHANGED on the other nexuses."""
+        changed = [page for page in pages if self.statistics.restart(page, self.attached)]
+        if changed:
+            self.raise_unit_attention(Asc.LOG_PARAMETERS_CHANGED, by)
+
+    def select_log(self, parameters: Mapping[int, bytes], by: ITNexus) -> None:
+        """Take parameters of the application client log page; LOG PARAMETERS CHANGED on the other nexuses."""
+        if any(self.application_log.get(code) != value for code, value in parameters.items()):
+            self.application_log |= parameters
+            self.raise_unit_attention(Asc.LOG_PARAMETERS_CHANGED, by)
 
     def identify(self, information: bytes, text: bytes, by: ITNexus) -> None:
         """Take new identifying information; DEVICE IDENTIFIER CHANGED on the other nexuses."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.factory import GIB, FakeStore, eva, vdisk_record
-from mpxtarget.array.array import GROUP_IDS
+from mpxtarget.array.ownership import GROUP_IDS
 from mpxtarget.scsi.codes import AccessState
 
 
@@ -63,10 +63,17 @@ def test_a_disk_cannot_be_added_twice() -> None:
 
 def test_a_changed_record_changes_the_disk() -> None:
     array = eva(1)
-    record = replace(array.vdisks[1].record, size=2 * GIB, read_only=True, controller="B")
+    record = replace(array.vdisks[1].record, size=2 * GIB, read_only=True)
     disk = array.update_vdisk(record).disk
-    assert (disk.blocks, disk.read_only, disk.managing_group) == (2 * GIB // 512, True, GROUP_IDS["B"])
+    assert (disk.blocks, disk.read_only) == (2 * GIB // 512, True)
     assert array.vdisks[1].record == record
+
+
+def test_a_changed_record_moves_no_disk() -> None:
+    array = eva(1)
+    disk = array.update_vdisk(replace(array.vdisks[1].record, name="other", controller="B")).disk
+    assert disk.managing_group == GROUP_IDS["A"]
+    assert (array.vdisks[1].record.name, array.vdisks[1].record.controller) == ("other", "A")
 
 
 @pytest.mark.parametrize("change", [{"block_size": 4096}, {"wwlun": bytes.fromhex("6" + "1" * 31)}])

@@ -129,7 +129,7 @@ def test_the_same_capacity_again_is_no_news() -> None:
 def test_a_disk_that_moves_to_the_other_controller_is_told_on_all_its_paths() -> None:
     made = bridge()
     paths = [login(made, target=number) for number in (0, 3)]
-    made.update_vdisk(replace(made.array.vdisks[1].record, controller="B"))
+    made.array.ownership.trespass(1, "B")
     for nexus in paths:
         assert pending(nexus) == {1: [Asc.ASYMMETRIC_ACCESS_STATE_CHANGED]}
 

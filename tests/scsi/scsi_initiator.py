@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mpxtarget.scsi import device_server
 from mpxtarget.scsi.logical_unit import Console, Disk, Identity, ScsiDevice
 from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
-from mpxtarget.scsi.plan import Plan, Reply, TakeData
+from mpxtarget.scsi.plan import Keep, Plan, Reply, TakeData
 
 CONTROLLER_A, CONTROLLER_B = 1, 2
 
@@ -53,6 +53,16 @@ def make_disk(**changes: object) -> Disk:
     }
     arguments |= changes
     return Disk(arguments.pop("identity", identity()), **arguments)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Custody:
+    """An array in which a move takes time, or none."""
+
+    transition_time: int = 30
+
+    def moved(self) -> bool:
+        return self.transition_time > 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,8 @@ class Path:
         if isinstance(plan, TakeData):
             assert plan.length == len(data)
             plan = plan.then(data)
+        if isinstance(plan, Keep):
+            plan = plan.reply
         assert isinstance(plan, Reply), plan
         assert bool(plan.sense) == (plan.status == CHECK_CONDITION)
         return plan

@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 
 import pytest
-from scsi_initiator import CONTROLLER_A, CONTROLLER_B, READ_8, WRITE_8, Array, Path, make_disk
+from scsi_initiator import (
+    ACCESS_CHANGED,
+    CONTROLLER_A,
+    CONTROLLER_B,
+    READ_8,
+    WRITE_8,
+    Array,
+    Custody,
+    Path,
+    make_disk,
+)
 from test_vpd_pages import PORT_GROUP, RELATIVE_PORT, designators
 
 from mpxtarget.scsi.codes import AccessState
-from mpxtarget.scsi.command import ACTIVE, ANY_STATE, STANDBY
 from mpxtarget.scsi.commands import command_set
+from mpxtarget.scsi.logical_unit import EVA_STATES
 from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.plan import ReadBlocks, WriteBlocks
 
@@ -27,6 +37,7 @@ STANDBY_ONLY = {
     "PERSISTENT RESERVE IN, READ FULL STATUS",
     "SEND DIAGNOSTIC",
 }
+NOT_IN_TRANSITION = {"SET TARGET PORT GROUPS"}
 ALWAYS = {"REQUEST SENSE", "INQUIRY", "REPORT LUNS", "REPORT TARGET PORT GROUPS"}
 
 
@@ -64,8 +75,8 @@ def report(path: Path) -> list[Group]:
 @pytest.mark.conformance("ALU-001", "ALU-003", "ALU-011", "LAY-001")
 def test_each_controller_is_a_group(path: Path) -> None:
     assert report(path) == [
-        Group(False, AccessState.ACTIVE_OPTIMIZED, 0x8F, CONTROLLER_A, 0, [1, 2]),
-        Group(False, AccessState.ACTIVE_NON_OPTIMIZED, 0x8F, CONTROLLER_B, 0, [3, 4]),
+        Group(False, AccessState.ACTIVE_OPTIMIZED, 0x8B, CONTROLLER_A, 0, [1, 2]),
+        Group(False, AccessState.ACTIVE_NON_OPTIMIZED, 0x8B, CONTROLLER_B, 0, [3, 4]),
     ]
 
 
@@ -75,6 +86,13 @@ def test_extended_header(path: Path) -> None:
     assert int.from_bytes(data[:4], "big") == len(data) - 4
     assert data[4:8] == bytes.fromhex("10 00 0000")
     assert groups(data[8:]) == report(path)
+
+
+@pytest.mark.conformance("ALU-001")
+def test_extended_header_tells_how_long_a_transition_takes(array: Array, path: Path) -> None:
+    array.disk.custody = Custody(45)
+    assert path.read(RTPG_EXTENDED)[4:8] == bytes.fromhex("10 2D 0000")
+    assert groups(path.read(RTPG_EXTENDED)[8:]) == report(path)
 
 
 @pytest.mark.conformance("ALU-001", "OPC-001")
@@ -134,49 +152,80 @@ def test_disk_moves_and_both_controllers_go_on_serving_it(array: Array, path: Pa
         assert each.itl().go_read
 
 
-@pytest.mark.conformance("ALU-006")
-def test_status_code_tells_who_asked(array: Array, path: Path) -> None:
-    array.disk.manage(CONTROLLER_B, path.nexus)
-    assert [group.status_code for group in report(path)] == [1, 1]
-
-
 @pytest.mark.conformance("ALU-005", "OPC-001")
 @pytest.mark.parametrize(
     ("state", "asc", "processed"),
     [
-        (AccessState.STANDBY, 0x040B, STANDBY_ONLY | ALWAYS),
-        (AccessState.UNAVAILABLE, 0x040C, ALWAYS),
-        (AccessState.TRANSITIONING, 0x040A, ALWAYS),
+        (AccessState.STANDBY, 0x040B, STANDBY_ONLY | NOT_IN_TRANSITION | ALWAYS),
+        (AccessState.UNAVAILABLE, 0x040C, NOT_IN_TRANSITION | ALWAYS),
     ],
 )
 def test_limited_group_processes_what_its_state_allows(state: int, asc: int, processed: set[str]) -> None:
-    array = Array()
+    array = Array({1: make_disk(states=EVA_STATES | {AccessState.STANDBY})})
     path, other = array.path(), array.path(port=2)
     array.disk.limit_access(CONTROLLER_A, state)
     assert path.sense("00").code == (6, 0x2A06)
     other.attentions()
     assert report(path)[0].state == state
-    assert report(path)[0].supported >> {2: 2, 3: 3, 0xF: 7}[state] & 1
+    assert report(path)[0].supported >> state & 1
     assert not path.itl().go_read
     assert other.itl().go_read
     assert isinstance(other.plan(READ_8), ReadBlocks)
-    for command in command_set(EVERYTHING, 0):
-        cdb = bytes((command.opcode, command.service_action or 0)).hex()
-        if command.name not in processed:
-            assert path.sense(cdb).code == (2, asc), command.name
-            assert command.access in (ACTIVE, STANDBY)
-        else:
-            plan = path.plan(cdb)
-            assert getattr(plan, "sense", b"")[12:14] != asc.to_bytes(2, "big"), command.name
-            assert command.access == (STANDBY if command.name in STANDBY_ONLY else ANY_STATE)
+    check_processed(path, asc, processed)
     array.disk.limit_access(CONTROLLER_A, None)
     path.attentions()
     assert path.itl().go_read
 
 
-def test_active_states_are_not_limits(array: Array) -> None:
+def check_processed(path: Path, asc: int, processed: set[str]) -> None:
+    """See that of all commands just these are processed, and the others end with this code."""
+    for command in command_set(EVERYTHING, 0):
+        cdb = bytes((command.opcode, command.service_action or 0)).hex()
+        if command.name in processed:
+            plan = path.plan(cdb)
+            assert getattr(plan, "sense", b"")[12:14] != asc.to_bytes(2, "big"), command.name
+        else:
+            assert path.sense(cdb).code == (2, asc), command.name
+
+
+@pytest.mark.conformance("ALU-005", "UAT-001")
+def test_disk_in_transition_is_so_for_both_groups_and_told_when_it_is_over() -> None:
+    array = Array()
+    path, other = array.path(), array.path(port=2)
+    array.disk.custody = Custody()
+    array.disk.manage(CONTROLLER_B)
+    for each in (path, other):
+        assert not each.itl().attentions
+        assert not each.itl().go_read
+        assert [(group.state, group.status_code) for group in report(each)] == [(0xF, 2), (0xF, 2)]
+        assert report(each)[0].supported >> 7
+        check_processed(each, 0x040A, ALWAYS)
+        assert each.sense(WRITE_8).code == (2, 0x040A)
+    assert array.disk.kept.managing_group == CONTROLLER_B
+    array.disk.arrive()
+    for each in (path, other):
+        assert each.attentions() == [ACCESS_CHANGED]
+        assert [group.state for group in report(each)] == [1, 0]
+        assert each.itl().go_read
+
+
+@pytest.mark.conformance("ALU-005")
+def test_group_of_a_failed_controller_stays_unavailable_in_transition(array: Array, other: Path) -> None:
+    array.disk.custody = Custody()
+    array.disk.limit_access(CONTROLLER_A, AccessState.UNAVAILABLE)
+    array.disk.manage(CONTROLLER_B)
+    other.attentions()
+    assert [group.state for group in report(other)] == [3, 0xF]
+    array.disk.arrive()
+    assert other.attentions() == [ACCESS_CHANGED]
+    assert [group.state for group in report(other)] == [3, 0]
+
+
+@pytest.mark.conformance("ALU-003")
+@pytest.mark.parametrize("state", [0x0, 0x2, 0x4, 0xE, 0xF])
+def test_no_group_is_limited_to_a_state_that_is_not_reported_as_supported(array: Array, state: int) -> None:
     with pytest.raises(ValueError, match="cannot be limited"):
-        array.disk.limit_access(CONTROLLER_A, AccessState.ACTIVE_OPTIMIZED)
+        array.disk.limit_access(CONTROLLER_A, state)
 
 
 def test_port_numbers_have_to_differ(array: Array) -> None:

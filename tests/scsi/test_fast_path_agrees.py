@@ -6,7 +6,17 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scsi_initiator import CONTROLLER_A, CONTROLLER_B, READ_8, WRITE_8, Array, Path, make_disk, parse_sense
+from scsi_initiator import (
+    CONTROLLER_A,
+    CONTROLLER_B,
+    READ_8,
+    WRITE_8,
+    Array,
+    Custody,
+    Path,
+    make_disk,
+    parse_sense,
+)
 
 from mpxtarget.scsi import task_management
 from mpxtarget.scsi.codes import AccessState
@@ -14,7 +24,7 @@ from mpxtarget.scsi.logical_unit import ModeParameters
 from mpxtarget.scsi.plan import ReadBlocks, Reply, TakeData, WriteBlocks
 
 INITIATORS = ["iqn.a", "iqn.b"]
-LIMITS = [None, AccessState.STANDBY, AccessState.UNAVAILABLE, AccessState.TRANSITIONING]
+LIMITS = [None, AccessState.UNAVAILABLE]
 CDBS = [
     "00", "03 00 00 00 12", "12 00 00 00 60", "A0 00 00 000000 00001000", "16", "17", "1B", "FF",
     "1B 00 00 00 01", "15 10 00 00 18", "28 00 00000000 20 0001", READ_8, WRITE_8,
@@ -75,6 +85,15 @@ class Paths(RuleBasedStateMachine):
     @rule(group=st.sampled_from([CONTROLLER_A, CONTROLLER_B]))
     def manage(self, group: int) -> None:
         self.array.disk.manage(group)
+
+    @rule(seconds=st.sampled_from([0, 30]))
+    def set_transition_time(self, seconds: int) -> None:
+        self.array.disk.custody = Custody(seconds)
+
+    @rule()
+    def arrive(self) -> None:
+        if self.array.disk.transitioning:
+            self.array.disk.arrive()
 
     @rule(group=st.sampled_from([CONTROLLER_A, CONTROLLER_B]), state=st.sampled_from(LIMITS))
     def limit(self, group: int, state: int | None) -> None:

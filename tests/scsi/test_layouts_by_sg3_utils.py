@@ -33,7 +33,7 @@ def test_standard_inquiry_of_a_disk(path: Path) -> None:
         "PQual=0  PDT=0  RMB=0",
         "version=0x05  [SPC-3]",
         "HiSUP=1  Resp_data_format=2",
-        "TPGS=1",
+        "TPGS=3",
         "3PC=0  Protect=0",
         "MultiP=1",
         "CmdQue=1",

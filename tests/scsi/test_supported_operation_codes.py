@@ -52,6 +52,7 @@ RESERVATION_CLASSES = {
     "A0": A,
     "A3 0A": A,
     "A3 0C": R,
+    "A4 0A": W,
     "A8": R,
     "AA": W,
     "AF": R,
@@ -168,7 +169,7 @@ def test_reservation_classes_are_those_of_the_checklist() -> None:
         assert not isinstance(row, Exception)
         found[text] = row.reserved_class(cdb).value[:5]
     assert found == RESERVATION_CLASSES
-    rows = {text[:5] if text[:2] in ("5E", "9E", "A3") else text[:2] for text in found}
+    rows = {text[:5] if text[:2] in ("5E", "9E", "A3", "A4") else text[:2] for text in found}
     assert len(rows) == len(list(DISK))
     assert {len(each.value) for each in Reserved} == {6}
 
@@ -198,6 +199,7 @@ TRANSFERS = {
     "REPORT LUNS": "A0 00 00 000000 00001000",
     "REPORT TARGET PORT GROUPS": "A3 0A 00000000 00001000",
     "REPORT SUPPORTED OPERATION CODES": "A3 0C 00 000000 00001000",
+    "SET TARGET PORT GROUPS": "A4 0A 00000000 00000008",
     "READ(12)": "A8 00 00000000 00000001",
     "WRITE(12)": "AA 00 00000000 00000001",
     "VERIFY(12)": "AF 02 00000000 00000001",

@@ -51,8 +51,8 @@ EVENTS: dict[str, tuple[Event, int, bool]] = {
         ACCESS_CHANGED,
         False,
     ),
-    "standby": (
-        lambda array, path: array.disk.limit_access(CONTROLLER_B, AccessState.STANDBY),
+    "controller fails": (
+        lambda array, path: array.disk.limit_access(CONTROLLER_B, AccessState.UNAVAILABLE),
         ACCESS_CHANGED,
         True,
     ),

@@ -122,8 +122,8 @@ class Twins:
                     disk.end_reservation(disk.reserved_by)
             elif what == "reset":
                 disk.reset()
-            elif what == "standby":
-                disk.limit_access(1, AccessState.STANDBY)
+            elif what == "unavailable":
+                disk.limit_access(1, AccessState.UNAVAILABLE)
             elif what == "active":
                 disk.limit_access(1, None)
             elif what == "write through":
@@ -166,7 +166,7 @@ class Twins:
 
 CHANGES = (
     "attention", "calm", "stop", "start", "read only", "writable", "smaller", "larger", "hold", "release",
-    "reserved", "unreserved", "reset", "standby", "active", "write through", "write back", "unmap", "slow",
+    "reserved", "unreserved", "reset", "unavailable", "active", "write through", "write back", "unmap", "slow",
     "quick", "broken", "whole", "buggy", "fixed",
 )  # fmt: skip
 
