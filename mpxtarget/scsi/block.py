@@ -1,4 +1,5 @@
-"""Block commands (SBC-3 clause 5): capacity, reading, writing, verifying, flushing, starting and stopping.
+"""Block commands (SBC-3 clause 5): capacity, reading, writing, verifying, flushing, starting and
+stopping.
 
 Checks follow one order: fields of the CDB, transfer length, write protection, address range.  LBA arithmetic
 is done in Python's integers, so nothing wraps.
@@ -7,15 +8,29 @@ is done in Python's integers, so nothing wraps.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from construct import BitsInteger, BitStruct, Default, Flag, Int32ub, Int64ub, Nibble, Padding, Struct
 
-from mpxtarget.scsi.codes import Asc, SenseKey
-from mpxtarget.scsi.plan import GOOD, CompareBlocks, Flush, Plan, ReadBlocks, Reply, WriteBlocks, data_in
+from mpxtarget.scsi.block_limits import block_limits
+from mpxtarget.scsi.codes import Asc, SenseKey, Status
+from mpxtarget.scsi.pieces import pieces
+from mpxtarget.scsi.plan import (
+    GOOD,
+    CompareBlocks,
+    Extent,
+    Flush,
+    Medium,
+    Plan,
+    ReadBlocks,
+    Reply,
+    WorkOnBlocks,
+    WriteBlocks,
+    data_in,
+)
 from mpxtarget.scsi.sense import (
     SenseData,
     block_address_out_of_range,
@@ -79,17 +94,25 @@ CDB_12 = Layout(_unpack_12, 6)
 CDB_16 = Layout(_unpack_16, 10)
 
 
-def _check_range(disk: Disk, lba: int, count: int) -> None:
+def check_range(disk: Disk, lba: int, count: int) -> None:
+    """Raise LOGICAL BLOCK ADDRESS OUT OF RANGE, with the first address that does not exist."""
     if lba >= disk.blocks:
         raise block_address_out_of_range(lba)
     if lba + count > disk.blocks:
         raise block_address_out_of_range(disk.blocks)
 
 
-def _check_transfer(disk: Disk, layout: Layout, flags: int, count: int) -> None:
+def check_protection(flags: int) -> None:
+    """There is no protection information (SBC-3 4.22): RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT are
+    0.
+    """
     if flags & _PROTECT:
-        # no protection information (SBC-3 4.22): RDPROTECT, WRPROTECT and VRPROTECT have to be 0
         raise invalid_field_in_cdb(1, 7)
+
+
+def check_transfer(disk: Disk, layout: Layout, flags: int, count: int) -> None:
+    """Raise INVALID FIELD IN CDB for protection information, and for more than MAXIMUM TRANSFER LENGTH."""
+    check_protection(flags)
     if count > disk.maximum_transfer_blocks:
         raise invalid_field_in_cdb(layout.count_byte)
 
@@ -98,8 +121,8 @@ def read(layout: Layout, call: Call) -> Plan:
     """READ(6), (10), (12), (16)."""
     disk = call.disk
     flags, lba, count = layout.unpack(call.cdb)
-    _check_transfer(disk, layout, flags, count)
-    _check_range(disk, lba, count)
+    check_transfer(disk, layout, flags, count)
+    check_range(disk, lba, count)
     if count == 0:
         return GOOD
     return ReadBlocks(disk, lba << disk.shift, count << disk.shift, bool(flags & _FUA))
@@ -109,14 +132,18 @@ def write(layout: Layout, call: Call) -> Plan:
     """WRITE(6), (10), (12), (16)."""
     disk = call.disk
     flags, lba, count = layout.unpack(call.cdb)
-    _check_transfer(disk, layout, flags, count)
+    check_transfer(disk, layout, flags, count)
     if disk.write_protected:
         raise write_protected()
-    _check_range(disk, lba, count)
+    check_range(disk, lba, count)
     if count == 0:
         return GOOD
-    durable = bool(flags & _FUA) or not disk.mode.write_cache_enable
-    return WriteBlocks(disk, lba << disk.shift, count << disk.shift, durable)
+    return WriteBlocks(disk, lba << disk.shift, count << disk.shift, is_durable(disk, flags))
+
+
+def is_durable(disk: Disk, flags: int = 0) -> bool:
+    """Whether what a command writes is in stable storage before GOOD: FUA, or the write cache is off."""
+    return bool(flags & _FUA) or not disk.mode.write_cache_enable
 
 
 def verify(layout: Layout, call: Call) -> Plan:
@@ -126,20 +153,21 @@ def verify(layout: Layout, call: Call) -> Plan:
     check = flags >> _BYTCHK_SHIFT & 0b11
     if check == _BYTCHK_RESERVED:
         raise invalid_field_in_cdb(1, 2)
-    _check_transfer(disk, layout, flags, count)
-    _check_range(disk, lba, count)
+    check_transfer(disk, layout, flags, count)
+    check_range(disk, lba, count)
     if count == 0:
         return GOOD
     offset, length = lba << disk.shift, count << disk.shift
     if check == _BYTCHK_MEDIUM_ONLY:
-        return CompareBlocks(disk, offset, None, length, partial(_miscompare, disk))
+        return CompareBlocks(disk, offset, None, length, partial(miscompare, disk))
     return call.take(
         length if check == _BYTCHK_ALL else disk.block_size,
-        lambda _, data: CompareBlocks(disk, offset, data, length, partial(_miscompare, disk)),
+        lambda _, data: CompareBlocks(disk, offset, data, length, partial(miscompare, disk)),
     )
 
 
-def _miscompare(disk: Disk, at: int) -> Reply:
+def miscompare(disk: Disk, at: int) -> Reply:
+    """E/1D/00; `at` is the offset of the first byte that is not equal (SBC-3 5.2)."""
     sense = SenseData(SenseKey.MISCOMPARE, Asc.MISCOMPARE_DURING_VERIFY_OPERATION, information=at)
     return sense.reply(disk.descriptor_sense)
 
@@ -148,9 +176,34 @@ def synchronize_cache(layout: Layout, call: Call) -> Plan:
     """SYNCHRONIZE CACHE(10), (16).  A NUMBER OF BLOCKS of 0 means up to the last one (SBC-3 5.22)."""
     disk = call.disk
     flags, lba, count = layout.unpack(call.cdb)
-    _check_range(disk, lba, count)
+    check_range(disk, lba, count)
     count = count or disk.blocks - lba
     return Flush(disk, lba << disk.shift, count << disk.shift, bool(flags & _IMMED))
+
+
+def prefetch(layout: Layout, call: Call) -> Plan:
+    """PRE-FETCH(10), (16): the blocks are read into the cache (SBC-3 5.8).
+
+    CONDITION MET says that all of them were. With a length of 0, up to the last block, there may be more of
+    them than MAXIMUM PREFETCH LENGTH: as many are read, and the status is GOOD.
+    """
+    disk = call.disk
+    flags, lba, count = layout.unpack(call.cdb)
+    limit = block_limits(disk).maximum_prefetch_length
+    if count > limit:
+        raise invalid_field_in_cdb(layout.count_byte)
+    check_range(disk, lba, count)
+    wanted = count or disk.blocks - lba
+    offset, length = lba << disk.shift, min(wanted, limit) << disk.shift
+    status = Status.CONDITION_MET if wanted <= limit else Status.GOOD
+
+    def work(media: Mapping[Disk, Medium]) -> Reply:
+        for at, size in pieces(offset, length):
+            media[disk].read(at, size)
+        return Reply(status)
+
+    extent = Extent(disk, offset, length, writing=False)
+    return WorkOnBlocks((extent,), work, immediate=bool(flags & _IMMED))
 
 
 def read_capacity_10(call: Call) -> Plan:
@@ -184,13 +237,23 @@ def read_capacity_16(call: Call) -> Plan:
     _, lba, allocation_length = _unpack_16(call.cdb)
     if lba and not call.cdb[14] & 0x01:
         raise invalid_field_in_cdb(2)
-    return data_in(_capacity_16(call.disk.blocks, call.disk.block_size), allocation_length)
+    disk = call.disk
+    return data_in(_capacity_16(disk.blocks, disk.block_size, disk.is_thin), allocation_length)
 
 
 @lru_cache(maxsize=256)
-def _capacity_16(blocks: int, block_size: int) -> bytes:
-    capacity = {"last_lba": blocks - 1, "block_length": block_size}
-    return bytes(READ_CAPACITY_16.build(capacity | {"protection": {}, "exponents": {}, "provisioning": {}}))
+def _capacity_16(blocks: int, block_size: int, thin: bool) -> bytes:
+    return bytes(
+        READ_CAPACITY_16.build(
+            {
+                "last_lba": blocks - 1,
+                "block_length": block_size,
+                "protection": {},
+                "exponents": {},
+                "provisioning": {"lbpme": thin, "lbprz": thin},
+            }
+        )
+    )
 
 
 _START = 0x01

@@ -8,7 +8,7 @@ from it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from construct import (
@@ -29,6 +29,7 @@ from construct import (
     Struct,
 )
 
+from mpxtarget.scsi.block_limits import block_limits
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import DISK, DISK_AND_CONSOLE
 
@@ -86,7 +87,8 @@ BLOCK_LIMITS = Struct(
     "maximum_unmap_lba_count" / Default(Int32ub, 0),
     "maximum_unmap_block_descriptor_count" / Default(Int32ub, 0),
     "optimal_unmap_granularity" / Default(Int32ub, 0),
-    "unmap_granularity_alignment" / Default(Int32ub, 0),
+    "unmap_granularity_alignment"
+    / BitStruct("valid" / Default(Flag, False), "alignment" / Default(BitsInteger(31), 0)),
     "maximum_write_same_length" / Default(Int64ub, 0),
     "maximum_atomic_transfer_length" / Default(Int32ub, 0),
     "atomic_alignment" / Default(Int32ub, 0),
@@ -98,16 +100,28 @@ BLOCK_LIMITS = Struct(
 BLOCK_DEVICE_CHARACTERISTICS = Struct(
     "medium_rotation_rate" / Int16ub,
     "product_type" / Default(Int8ub, 0),
-    "nominal_form_factor" / Default(Int8ub, 0),
+    "reads_after_erase"
+    / BitStruct(
+        "block" / Default(BitsInteger(2), 0), "cryptographic" / Default(BitsInteger(2), 0), Padding(4)
+    ),
     "flags" / BitStruct(Padding(6), "fuab" / Default(Flag, False), "vbuls" / Default(Flag, False)),
     Padding(55),
 )
 
-# Fully provisioned as long as there is no command that deallocates: in step with LBPME 0 of READ CAPACITY(16)
+_FULLY_PROVISIONED, _THIN_PROVISIONED = 0, 2
+
 LOGICAL_BLOCK_PROVISIONING = Struct(
     "threshold_exponent" / Const(0, Int8ub),
-    "flags" / Const(0, Int8ub),
-    "provisioning_type" / Const(0, Int8ub),
+    "flags"
+    / BitStruct(
+        "lbpu" / Flag,
+        "lbpws" / Flag,
+        "lbpws10" / Flag,
+        "lbprz" / BitsInteger(3),
+        "anc_sup" / Default(Flag, False),
+        "dp" / Default(Flag, False),
+    ),
+    "provisioning" / BitStruct("minimum_percentage" / Default(BitsInteger(5), 0), "type" / BitsInteger(3)),
     Padding(1),
 )
 
@@ -193,19 +207,43 @@ def _scsi_ports(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
 
 def _block_limits(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
     disk = cast("Disk", lu)
-    limits = {"flags": {}, "maximum_transfer_length": disk.maximum_transfer_blocks}
-    return bytes(BLOCK_LIMITS.build(limits))
+    alignment = {"flags": {}, "unmap_granularity_alignment": {"valid": disk.is_thin}}
+    return bytes(BLOCK_LIMITS.build(asdict(block_limits(disk)) | alignment))
+
+
+_READS_SUCCEED = 0b01
 
 
 def _block_device_characteristics(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
     disk = cast("Disk", lu)
+    erases = disk.personality.offers("SANITIZE, BLOCK ERASE")
     return bytes(
-        BLOCK_DEVICE_CHARACTERISTICS.build({"medium_rotation_rate": disk.rotation_rate, "flags": {}})
+        BLOCK_DEVICE_CHARACTERISTICS.build(
+            {
+                "medium_rotation_rate": disk.rotation_rate,
+                "reads_after_erase": {"block": _READS_SUCCEED if erases else 0},
+                "flags": {"fuab": True, "vbuls": disk.is_thin},
+            }
+        )
     )
 
 
 def _logical_block_provisioning(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
-    return bytes(LOGICAL_BLOCK_PROVISIONING.build({}))
+    disk = cast("Disk", lu)
+    thin, offers = disk.is_thin, disk.personality.offers
+    return bytes(
+        LOGICAL_BLOCK_PROVISIONING.build(
+            {
+                "flags": {
+                    "lbpu": thin,
+                    "lbpws": thin and offers("WRITE SAME(16)"),
+                    "lbpws10": thin and offers("WRITE SAME(10)"),
+                    "lbprz": 0b001 if thin else 0,
+                },
+                "provisioning": {"type": _THIN_PROVISIONED if thin else _FULLY_PROVISIONED},
+            }
+        )
+    )
 
 
 PAGES = (
