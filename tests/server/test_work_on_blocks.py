@@ -1,4 +1,4 @@
-"""Work on blocks is atomic, ends with its command and leaves nothing behind; so do fences and what is kept."""
+"""Work on blocks is atomic and ends with its command; fences hold, and what is kept is kept first."""
 
 from __future__ import annotations
 
