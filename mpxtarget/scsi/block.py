@@ -158,6 +158,7 @@ def verify(layout: Layout, call: Call) -> Plan:
     if count == 0:
         return GOOD
     offset, length = lba << disk.shift, count << disk.shift
+    disk.statistics.verified_bytes += length
     if check == _BYTCHK_MEDIUM_ONLY:
         return CompareBlocks(disk, offset, None, length, partial(miscompare, disk))
     return call.take(

@@ -8,7 +8,7 @@ the last block. Its results are those of log page 10h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from construct import Const, GreedyRange, Int8ub, Int16ub, Padding, Prefixed, Struct
@@ -46,13 +46,13 @@ _NO_PAGE = bytes(4)
 class SelfTestResult:
     """How a self-test ended: SELF-TEST CODE and SELF-TEST RESULTS of log page 10h.
 
-    `hours`: how long the unit had been on; `failed_at`: the LBA that failed it.
+    `hours`: how long the unit had been on; `sense`: of the failure, with the LBA that it met.
     """
 
     code: int
     result: int
     hours: int
-    failed_at: int | None
+    sense: SenseData | None
 
 
 def receive_diagnostic_results(call: Call) -> Plan:
@@ -89,20 +89,21 @@ def _short_self_test(call: Call) -> Plan:
     disk = call.disk
     hours = call.nexus.device.hours_on
     places = sorted({0, disk.blocks // 2, disk.blocks - 1})
-    bad: list[int] = []
+    failures: list[SenseData] = []
 
     def work(media: Mapping[Disk, Medium]) -> Reply:
         for lba in places:
             try:
                 media[disk].read(lba << disk.shift, disk.block_size)
             except OSError:
-                bad.append(lba)
-                return SenseData(FAILED.key, FAILED.asc, information=lba).reply(disk.descriptor_sense)
+                failures.append(replace(FAILED, information=lba))
+                return failures[0].reply(disk.descriptor_sense)
         return GOOD
 
     def finished(reply: Reply | None) -> Reply | None:
-        code = _ABORTED if reply is None else _FAILED if bad else _PASSED
-        disk.self_tests.appendleft(SelfTestResult(_FOREGROUND_SHORT, code, hours, bad[0] if bad else None))
+        result = _ABORTED if reply is None else _FAILED if failures else _PASSED
+        sense = failures[0] if failures else None
+        disk.self_tests.appendleft(SelfTestResult(_FOREGROUND_SHORT, result, hours, sense))
         return reply
 
     extents = (Extent(disk, lba << disk.shift, disk.block_size, writing=False) for lba in places)

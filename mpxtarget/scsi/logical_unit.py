@@ -73,6 +73,7 @@ class ModeParameters:
     write_cache_enable: bool = True
     descriptor_sense: bool = False
     software_write_protect: bool = False
+    task_aborted_status: bool = False
 
 
 def _stopped_clock() -> float:

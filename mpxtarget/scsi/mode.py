@@ -93,7 +93,7 @@ def _mode_sense(call: Call, header: Struct, long_lba: bool, allocation_length: i
         {
             "mode_data_length": header.sizeof() + len(descriptor) + len(pages) - field_length,
             "medium_type": 0,
-            "device_specific": {"wp": disk.write_protected, "dpofua": True},
+            "device_specific": {"wp": disk.write_protected, "dpofua": disk.durable},
             "flags": {"longlba": long_lba and bool(descriptor)},
             "block_descriptor_length": len(descriptor),
         }
@@ -102,16 +102,18 @@ def _mode_sense(call: Call, header: Struct, long_lba: bool, allocation_length: i
 
 
 def _asked_for(code: int, subpage: int) -> list[ModePage]:
-    if code != _ALL_PAGES and code not in mode_pages.PAGES:
+    of_code = [page for page in mode_pages.PAGES.values() if code in (page.code, _ALL_PAGES)]
+    if not of_code:
         raise invalid_field_in_cdb(2, 5)
-    if subpage not in (0, _ALL_SUBPAGES):
+    found = [page for page in of_code if subpage in (page.subpage, _ALL_SUBPAGES)]
+    if not found or (code == _ALL_PAGES and subpage not in (0, _ALL_SUBPAGES)):
         raise invalid_field_in_cdb(3)
-    return list(mode_pages.PAGES.values()) if code == _ALL_PAGES else [mode_pages.PAGES[code]]
+    return found
 
 
 def _page(page: ModePage, control: int, disk: Disk) -> bytes:
     if control == _CHANGEABLE:
-        return page.changeable()
+        return page.changeable(disk)
     return page.build(disk, ModeParameters() if control == _DEFAULT else disk.mode)
 
 
@@ -149,13 +151,13 @@ def _select(header: Struct, call: Call, data: bytes) -> Plan:
     disk = call.disk
     mode = disk.mode
     at = _check_header(header, disk, data)
-    seen: set[int] = set()
+    seen: set[ModePage] = set()
     while at < len(data):
         page, end = _check_page(disk, data, at)
-        if page.code in seen:  # a list has each page once, which also bounds the work it can make
+        if page in seen:  # a list has each page once, which also bounds the work it can make
             raise invalid_field_in_parameter_list(at, 5)
-        seen.add(page.code)
-        mode = page.adopt(mode, page.body.parse(data[at + 2 : end]))
+        seen.add(page)
+        mode = page.adopt(mode, page.body.parse(data[at + page.header_length : end]))
         at = end
     disk.select_mode(mode, call.nexus)
     return GOOD
@@ -188,19 +190,34 @@ def _check_header(header: Struct, disk: Disk, data: bytes) -> int:
 
 def _check_page(disk: Disk, data: bytes, at: int) -> tuple[ModePage, int]:
     """Check the page that starts at `at`; the page, and where it ends."""
-    page = mode_pages.PAGES.get(data[at] & _PAGE_CODE)
-    if page is None or data[at] & _SPF:
-        raise invalid_field_in_parameter_list(at, 5 if page is None else 6)
-    if len(data) < at + 2:
+    page = _announced(data, at)
+    header = page.header_length
+    if len(data) < at + header:
         raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
-    current, mask = page.build(disk, disk.mode), page.changeable()
+    current, mask = page.build(disk, disk.mode), page.changeable(disk)
     end = at + len(current)
-    if data[at + 1] != current[1]:
-        raise invalid_field_in_parameter_list(at + 1)
+    length_at = 2 if page.subpage else 1
+    if data[at + length_at : at + header] != current[length_at:header]:
+        raise invalid_field_in_parameter_list(at + length_at)
     if len(data) < end:
         raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
-    for offset in range(2, len(current)):
+    for offset in range(header, len(current)):
         wrong = (data[at + offset] ^ current[offset]) & ~mask[offset]
         if wrong:
             raise invalid_field_in_parameter_list(at + offset, wrong.bit_length() - 1)
     return page, end
+
+
+def _announced(data: bytes, at: int) -> ModePage:
+    """The page whose code, and subpage code, stand at `at`."""
+    code = data[at] & _PAGE_CODE
+    if not any(code == page.code for page in mode_pages.PAGES.values()):
+        raise invalid_field_in_parameter_list(at, 5)
+    if len(data) < at + 2:
+        raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
+    subpage = data[at + 1] if data[at] & _SPF else 0
+    page = mode_pages.PAGES.get((code, subpage))
+    if page is None or (data[at] & _SPF and not subpage):
+        # subpage 00h has the short header, and no other can be meant (SPC-4 7.5.7)
+        raise invalid_field_in_parameter_list(at + 1) if subpage else invalid_field_in_parameter_list(at, 6)
+    return page

@@ -1,7 +1,9 @@
 """The mode pages, one row each (SPC-4 7.5, SBC-3 6.5).
 
-A row declares the body of its page, that is, what follows PAGE CODE and PAGE LENGTH; where its values come
-from; which of them MODE SELECT can change, and how the changed body turns into mode parameters.
+A row declares the body of its page, that is, what follows PAGE CODE, SUBPAGE CODE and PAGE LENGTH; where its
+values come from; which of them MODE SELECT can change, and how the changed body turns into mode parameters.
+
+A store that cannot bring anything to stable storage says so: its write cache is on and cannot be turned off.
 """
 
 from __future__ import annotations
@@ -43,27 +45,48 @@ def _flag(name: str) -> Any:
     return name / Default(Flag, False)
 
 
+_FIRST = BitStruct(Padding(1), "spf" / Flag, "code" / BitsInteger(6))
+
+SHORT_HEADER = Struct("first" / _FIRST, "length" / Int8ub)
+
+LONG_HEADER = Struct("first" / _FIRST, "subpage" / Int8ub, "length" / Int16ub)
+
+
 @dataclass(frozen=True, slots=True)
 class ModePage:
-    """A row: `values` fills the body, `changeable_values` is the mask, `adopt` takes over a selected body."""
+    """A row: `values` fills the body, `mask` is what MODE SELECT can change of it, `adopt` takes over a
+    selected body. A subpage other than 0 has the long header (SPC-4 7.5.7).
+    """
 
     code: int
     body: Struct
     values: Callable[[Disk, ModeParameters], Values]
-    changeable_values: Values
+    mask: Callable[[Disk], Values]
     adopt: Callable[[ModeParameters, Any], ModeParameters]
+    subpage: int = 0
+
+    @property
+    def header_length(self) -> int:
+        """Bytes before the body."""
+        return 4 if self.subpage else 2
 
     def build(self, disk: Disk, mode: ModeParameters) -> bytes:
         """The page with its values under these mode parameters."""
         return self._with_header(self.values(disk, mode))
 
-    def changeable(self) -> bytes:
+    def changeable(self, disk: Disk) -> bytes:
         """The page as a mask of what MODE SELECT can change."""
-        return self._with_header(self.changeable_values)
+        return self._with_header(self.mask(disk))
 
     def _with_header(self, values: Values) -> bytes:
-        body = self.body.build(values)
-        return bytes((self.code, len(body))) + bytes(body)
+        header = {"first": {"spf": bool(self.subpage), "code": self.code}, "length": self.body.sizeof()}
+        if self.subpage:
+            return bytes(LONG_HEADER.build(header | {"subpage": self.subpage}) + self.body.build(values))
+        return bytes(SHORT_HEADER.build(header) + self.body.build(values))
+
+
+def _nothing(disk: Disk) -> Values:
+    return {}
 
 
 def _unchanged(mode: ModeParameters, body: Any) -> ModeParameters:
@@ -133,6 +156,13 @@ CONTROL = Struct(
     "extended_self_test_completion_time" / Default(Int16ub, 0),
 )
 
+CONTROL_EXTENSION = Struct(
+    "flags" / _bits(Padding(5), _flag("tcmos"), _flag("scsip"), _flag("ialuae")),
+    "priority" / _bits(Padding(4), "initial_command_priority" / Default(Nibble, 0)),
+    "maximum_sense_data_length" / Default(Int8ub, 0),
+    Padding(25),
+)
+
 POWER_CONDITION = Struct(
     Padding(1),
     "timers" / _bits(Padding(6), _flag("idle_a"), _flag("standby_z")),
@@ -182,6 +212,10 @@ def _caching(disk: Disk, mode: ModeParameters) -> Values:
     return {"flags": {"wce": mode.write_cache_enable}}
 
 
+def _caching_mask(disk: Disk) -> Values:
+    return {"flags": {"wce": disk.durable}}
+
+
 def _adopt_caching(mode: ModeParameters, body: Any) -> ModeParameters:
     return replace(mode, write_cache_enable=body.flags.wce)
 
@@ -192,13 +226,28 @@ def _control(disk: Disk, mode: ModeParameters) -> Values:
         # unrestricted reordering
         "byte_3": {"queue_algorithm_modifier": 1},
         "byte_4": {"swp": mode.software_write_protect},
+        "byte_5": {"tas": mode.task_aborted_status},
         # no limit
         "busy_timeout_period": 0xFFFF,
     }
 
 
 def _adopt_control(mode: ModeParameters, body: Any) -> ModeParameters:
-    return replace(mode, descriptor_sense=body.byte_2.d_sense, software_write_protect=body.byte_4.swp)
+    return replace(
+        mode,
+        descriptor_sense=body.byte_2.d_sense,
+        software_write_protect=body.byte_4.swp,
+        task_aborted_status=body.byte_5.tas,
+    )
+
+
+def _control_mask(disk: Disk) -> Values:
+    return {"byte_2": {"d_sense": True}, "byte_4": {"swp": True}, "byte_5": {"tas": True}}
+
+
+def _control_extension(disk: Disk, mode: ModeParameters) -> Values:
+    # see `timestamp`; access states change without a SET TARGET PORT GROUPS, too
+    return {"flags": {"tcmos": True, "scsip": True, "ialuae": True}}
 
 
 def _informational_exceptions(disk: Disk, mode: ModeParameters) -> Values:
@@ -206,17 +255,17 @@ def _informational_exceptions(disk: Disk, mode: ModeParameters) -> Values:
     return {"flags": {"dexcpt": True}}
 
 
-# fmt: off
 _ROWS = (
-    ModePage(0x01, READ_WRITE_ERROR_RECOVERY, _error_recovery, {}, _unchanged),
-    ModePage(0x02, DISCONNECT_RECONNECT, _no_values, {}, _unchanged),
-    ModePage(0x03, FORMAT_DEVICE, _format_device, {}, _unchanged),
-    ModePage(0x04, RIGID_DISK_GEOMETRY, _rigid_disk_geometry, {}, _unchanged),
-    ModePage(0x08, CACHING, _caching, {"flags": {"wce": True}}, _adopt_caching),
-    ModePage(0x0A, CONTROL, _control, {"byte_2": {"d_sense": True}, "byte_4": {"swp": True}}, _adopt_control),
-    ModePage(0x1A, POWER_CONDITION, _no_values, {}, _unchanged),
-    ModePage(0x1C, INFORMATIONAL_EXCEPTIONS, _informational_exceptions, {}, _unchanged),
+    ModePage(0x01, READ_WRITE_ERROR_RECOVERY, _error_recovery, _nothing, _unchanged),
+    ModePage(0x02, DISCONNECT_RECONNECT, _no_values, _nothing, _unchanged),
+    ModePage(0x03, FORMAT_DEVICE, _format_device, _nothing, _unchanged),
+    ModePage(0x04, RIGID_DISK_GEOMETRY, _rigid_disk_geometry, _nothing, _unchanged),
+    ModePage(0x08, CACHING, _caching, _caching_mask, _adopt_caching),
+    ModePage(0x0A, CONTROL, _control, _control_mask, _adopt_control),
+    ModePage(0x0A, CONTROL_EXTENSION, _control_extension, _nothing, _unchanged, subpage=0x01),
+    ModePage(0x1A, POWER_CONDITION, _no_values, _nothing, _unchanged),
+    ModePage(0x1C, INFORMATIONAL_EXCEPTIONS, _informational_exceptions, _nothing, _unchanged),
 )
-# fmt: on
 
-PAGES = {row.code: row for row in _ROWS}
+PAGES = {(row.code, row.subpage): row for row in _ROWS}
+"""By page code and subpage code, ascending."""

@@ -33,7 +33,7 @@ from construct import (
     this,
 )
 
-from mpxtarget.scsi.codes import Asc, SenseKey, Status
+from mpxtarget.scsi.codes import AccessState, Asc, SenseKey, Status
 from mpxtarget.scsi.plan import Reply
 
 if TYPE_CHECKING:
@@ -262,6 +262,18 @@ NOT_STARTED = SenseData(SenseKey.NOT_READY, Asc.LOGICAL_UNIT_NOT_READY_INITIALIZ
 LOGICAL_UNIT_NOT_SUPPORTED = SenseData(SenseKey.ILLEGAL_REQUEST, Asc.LOGICAL_UNIT_NOT_SUPPORTED)
 
 
+_NOT_ACCESSIBLE = {
+    AccessState.STANDBY: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE,
+    AccessState.UNAVAILABLE: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE,
+    AccessState.TRANSITIONING: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION,
+}
+
+
+def not_accessible(state: int) -> SenseData:
+    """2/04/xx for an asymmetric access state that is not active."""
+    return SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state])
+
+
 def unit_attention(asc: int) -> SenseData:
     """UNIT ATTENTION with this additional sense code."""
     return SenseData(SenseKey.UNIT_ATTENTION, asc)
@@ -313,7 +325,7 @@ def io_failed(error: OSError, disk: Disk, offset: int, writing: bool, descriptor
     """The reply to a command whose I/O at byte `offset` of `disk` failed with `error`.
 
     `writing` is true for writes and flushes; `descriptor` is the D_SENSE setting (`disk.descriptor_sense`).
-    INFORMATION is the LBA at `offset`.
+    INFORMATION is the LBA at `offset`. Log pages 02h and 03h count the errors of the medium.
     """
     key, asc = SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -323,4 +335,6 @@ def io_failed(error: OSError, disk: Disk, offset: int, writing: bool, descriptor
     elif error.errno == errno.EIO:
         key = SenseKey.MEDIUM_ERROR
         asc = Asc.WRITE_ERROR if writing else Asc.UNRECOVERED_READ_ERROR
+    if key in (SenseKey.HARDWARE_ERROR, SenseKey.MEDIUM_ERROR):
+        disk.statistics.count_failure(writing)
     return SenseData(key, asc, information=offset // disk.block_size).reply(descriptor)

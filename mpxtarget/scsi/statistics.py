@@ -1,7 +1,7 @@
 """What a disk has done: the counters behind its log pages (SPC-4 7.3).
 
 The data path counts in the I_T_L nexuses, each for itself, and knows nothing of this module. A total is the
-sum over those that are attached and over what those that left had counted. A log page that is reset starts
+sum over those that are attached and over what those that left had counted. A log page that begins anew counts
 from the totals of that moment; no counter ever goes back.
 """
 
@@ -26,7 +26,6 @@ class Counts:
     verified_bytes: int = 0
     failed_reads: int = 0
     failed_writes: int = 0
-    failed_verifies: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -38,15 +37,21 @@ class Counts:
 class Statistics:
     """The counters of one disk."""
 
-    __slots__ = ("_departed", "_since", "failed_reads", "failed_verifies", "failed_writes", "verified_bytes")
+    __slots__ = ("_departed", "_failed_reads", "_failed_writes", "_since", "verified_bytes")
 
     def __init__(self) -> None:
         self.verified_bytes = 0
-        self.failed_reads = 0
-        self.failed_writes = 0
-        self.failed_verifies = 0
+        self._failed_reads = 0
+        self._failed_writes = 0
         self._departed = Counts()
         self._since: dict[int, Counts] = {}
+
+    def count_failure(self, writing: bool) -> None:
+        """The backing store has failed a command."""
+        if writing:
+            self._failed_writes += 1
+        else:
+            self._failed_reads += 1
 
     def leave(self, itl: ITLNexus) -> None:
         """A nexus is gone; what it counted stays."""
@@ -56,19 +61,19 @@ class Statistics:
         """All that was counted, ever."""
         own = Counts(
             verified_bytes=self.verified_bytes,
-            failed_reads=self.failed_reads,
-            failed_writes=self.failed_writes,
-            failed_verifies=self.failed_verifies,
+            failed_reads=self._failed_reads,
+            failed_writes=self._failed_writes,
         )
         return sum(map(_of, attached), self._departed + own)
 
-    def since_reset(self, page: int, attached: Iterable[ITLNexus]) -> Counts:
-        """What was counted since this log page was reset."""
+    def since_restart(self, page: int, attached: Iterable[ITLNexus]) -> Counts:
+        """What was counted since this log page began."""
         return self.total(attached) - self._since.get(page, Counts())
 
-    def reset(self, page: int, attached: Iterable[ITLNexus]) -> None:
-        """Let this log page begin at zero again."""
-        self._since[page] = self.total(attached)
+    def restart(self, page: int, attached: Iterable[ITLNexus]) -> bool:
+        """Let this log page begin at zero again; whether it was not there already."""
+        before, self._since[page] = self._since.get(page, Counts()), self.total(attached)
+        return self._since[page] != before
 
 
 def _of(itl: ITLNexus) -> Counts:

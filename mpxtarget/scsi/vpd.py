@@ -125,6 +125,36 @@ LOGICAL_BLOCK_PROVISIONING = Struct(
     Padding(1),
 )
 
+# Not said, because not so: HEADSUP and ORDSUP, progress in sense data of self-tests, a nonvolatile cache
+EXTENDED_INQUIRY = Struct(
+    Padding(1),
+    "tasks"
+    / BitStruct(
+        Padding(2),
+        "uask_sup" / Default(Flag, False),
+        "group_sup" / Default(Flag, False),
+        "prior_sup" / Default(Flag, False),
+        "headsup" / Default(Flag, False),
+        "ordsup" / Default(Flag, False),
+        "simpsup" / Default(Flag, True),
+    ),
+    "cache" / BitStruct(Padding(6), "nv_sup" / Default(Flag, False), "v_sup" / Default(Flag, False)),
+    # REPORT LUNS clears REPORTED LUNS DATA HAS CHANGED on every logical unit
+    "clearing" / BitStruct(Padding(7), "luiclr" / Default(Flag, True)),
+    Padding(56),
+)
+
+_SHARED = 0b00
+
+MODE_PAGE_POLICIES = GreedyRange(
+    Struct(
+        "page" / BitStruct(Padding(2), "code" / BitsInteger(6)),
+        "subpage" / Int8ub,
+        "policy" / BitStruct("mlus" / Default(Flag, False), Padding(5), "policy" / BitsInteger(2)),
+        Padding(1),
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class VpdPage:
@@ -200,6 +230,17 @@ def _port_name(port: TargetPort) -> dict[str, Any]:
     return _designator(_TARGET_PORT, _SCSI_NAME, _UTF_8, name)
 
 
+def _extended_inquiry(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    is_disk = lu.peripheral_type == PeripheralType.DISK
+    return bytes(EXTENDED_INQUIRY.build({"tasks": {}, "cache": {"v_sup": is_disk}, "clearing": {}}))
+
+
+def _mode_page_policy(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    # one descriptor for every page and subpage: all nexuses share them
+    every_page = {"page": {"code": 0x3F}, "subpage": 0xFF, "policy": {"policy": _SHARED}}
+    return bytes(MODE_PAGE_POLICIES.build([every_page]))
+
+
 def _scsi_ports(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
     ports = [{"relative_id": each.relative_id, "designators": [_port_name(each)]} for each in device.ports]
     return bytes(SCSI_PORTS.build(ports))
@@ -250,6 +291,8 @@ PAGES = (
     VpdPage(0x00, DISK_AND_CONSOLE, _supported_pages),
     VpdPage(0x80, DISK_AND_CONSOLE, _unit_serial_number),
     VpdPage(0x83, DISK_AND_CONSOLE, _device_identification),
+    VpdPage(0x86, DISK_AND_CONSOLE, _extended_inquiry),
+    VpdPage(0x87, DISK, _mode_page_policy),
     VpdPage(0x88, DISK_AND_CONSOLE, _scsi_ports),
     VpdPage(0xB0, DISK, _block_limits),
     VpdPage(0xB1, DISK, _block_device_characteristics),
