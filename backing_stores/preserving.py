@@ -116,8 +116,9 @@ class PreservingStore:
         self._set((*self.snapshots, snapshot))
 
     def leave(self, snapshot: "SnapshotStore") -> None:
-        """Nothing is preserved for this snapshot any more."""
-        self._set(tuple(other for other in self.snapshots if other is not snapshot))
+        """Nothing is preserved for this snapshot any more. No harm if it left already."""
+        if snapshot in self.snapshots:
+            self._set(tuple(other for other in self.snapshots if other is not snapshot))
 
     def _set(self, snapshots: "tuple[SnapshotStore, ...]") -> None:
         self.snapshots = snapshots

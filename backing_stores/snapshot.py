@@ -29,6 +29,7 @@ from backing_stores.interface import BackingStore, StoreError
 from backing_stores.preserving import PreservingStore
 
 _COPY: Final = 1 << 20  # bytes in memory at a time
+_PIECE: Final = 4 << 20  # bytes copied at a time
 
 
 def map_path(url: str, base: Path | None) -> Path:
@@ -202,6 +203,12 @@ class SnapshotStore:
         self.data.close()
         self.map.close()
 
+    def split(self) -> FileStore:
+        """End a clone that is complete: what is left is the store of a plain disk."""
+        self._origin.leave(self)
+        self.map.close()
+        return self.data
+
     # what the parent and the copying of a clone do
 
     def preserve(self, start: int, end: int) -> None:
@@ -217,11 +224,28 @@ class SnapshotStore:
         except OSError:
             self._invalidate()
 
-    def copy(self, start: int, end: int) -> None:
-        """Take what is not here yet of a range, as the copying of a clone does. Raises OSError."""
-        with self._origin.locks.hold(start, end):
+    def copy(self) -> bool:
+        """Take the next piece that is not here yet; False if there is none. Raises OSError.
+
+        A piece is small, as writes of the parent to it wait meanwhile; but a hole of any size is one.
+        """
+        shift, count = self.map.shift, len(self.map.owned)
+        first, last = next(self.map.missing(0, count), (count, count))
+        if first == last:
+            return False
+        start = first << shift
+        _, length, allocated = next(self._parent.runs(start, min(last << shift, self.size) - start))
+        enough = max(1, min(length, _PIECE) >> shift) if allocated else max(1, length >> shift)
+        last = min(last, first + enough)
+        with self._origin.locks.hold(start, last << shift):
             self._check()
-            self._take(list(self.map.missing(*self.map.chunks(start, end - start))))
+            self._take(list(self.map.missing(first, last)))
+        return True
+
+    @property
+    def origin(self) -> PreservingStore:
+        """The parent, as the store that preserves it."""
+        return self._origin
 
     def complete(self) -> None:
         """Note that everything is here: `data` alone is the disk. Raises OSError."""

@@ -23,7 +23,7 @@ class Family:
     @classmethod
     def make(cls, folder: Path, content: bytes) -> "Family":
         """A parent with this content."""
-        create("file:parent", len(content), base=folder)
+        create("file:parent", len(content) or 512, base=folder)
         family = cls(folder, PreservingStore(open_store("file:parent", base=folder)))
         family.parent.inner.write(memoryview(content), 0)
         family.parent.inner.flush()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backing_stores import BackingStore, StoreError
+from backing_stores import BackingStore, StoreError, open_store
 from backing_stores.preserving import PreservingStore
 from backing_stores.snapshot import SnapshotStore
 from stores.helpers import get, put
@@ -163,11 +163,31 @@ def test_a_complete_clone_is_a_plain_file(family: Family) -> None:
     put(family.parent, CHUNK, b"p" * 512)
     put(clone, 2 * CHUNK, b"c" * 512)
     expected = get(clone, 0, SIZE)
-    for start in range(0, SIZE, CHUNK):
-        clone.copy(start, min(start + CHUNK, SIZE))
+    while clone.copy():
+        assert get(clone, 0, SIZE) == expected
     assert clone.map.owned_bytes == SIZE
     clone.complete()
-    assert get(clone.data, 0, SIZE) == expected
+    disk = clone.split()
+    assert get(disk, 0, SIZE) == expected
+    assert family.parent.snapshots == ()
+    SnapshotStore.delete_map("file:clone", base=family.folder)
+    disk.close()
+    alone = open_store("file:clone", base=family.folder)
+    assert get(alone, 0, SIZE) == expected
+    alone.close()
+
+
+def test_a_clone_copies_a_hole_of_any_size_at_once(tmp_path: Path) -> None:
+    family = Family.make(tmp_path, b"")
+    family.parent.resize(1 << 34)
+    family.parent.inner.write(memoryview(b"x" * CHUNK), 1 << 33)
+    clone = family.take("clone")
+    pieces = 0
+    while clone.copy():
+        pieces += 1
+    assert pieces == 3
+    assert (tmp_path / "clone").stat().st_blocks * 512 == CHUNK
+    assert get(clone, 1 << 33, CHUNK) == b"x" * CHUNK
     family.close()
 
 
