@@ -189,14 +189,23 @@ class Call:
         """The logical unit of a command that only disks know."""
         return cast("Disk", self.lu)
 
-    def take(
-        self, length: int, then: Callable[[Call, bytes], Plan], *, unit: int = 0, no_more: bool = False
-    ) -> TakeData:
+    def take(self, length: int, then: Callable[[Call, bytes], Plan], *, unit: int = 0) -> TakeData:
         """Ask for `length` bytes of Data-Out; `then` goes on with them and may raise CheckCondition.
 
-        `unit` and `no_more`: see `TakeData`.
+        `unit`: see `TakeData`.
         """
-        return TakeData(length, partial(self._go_on, then), unit, no_more)
+        return TakeData(length, partial(self._go_on, then), unit)
+
+    def take_at_most(
+        self, length: int, then: Callable[[Call, bytes], Plan], most: int, count_byte: int
+    ) -> TakeData:
+        """The same from an initiator that has no more than `most` bytes for it.
+
+        With more, what it means is not what the number of blocks at `count_byte` of the CDB says: that is an
+        invalid field.
+        """
+        too_much = invalid_field_in_cdb(count_byte).sense.reply(self.lu.descriptor_sense)
+        return TakeData(length, partial(self._go_on, then), most=most, too_much=too_much)
 
     def _go_on(self, then: Callable[[Call, bytes], Plan], data: bytes) -> Plan:
         try:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mpxtarget.scsi.command import Call
     from mpxtarget.scsi.logical_unit import Disk
 
+_CAW_COUNT_BYTE = 13
+
 _BYTCHK_SHIFT = 1
 _BYTCHK_MEDIUM_ONLY = 0b00
 _BYTCHK_ALL = 0b01
@@ -42,12 +44,10 @@ def compare_and_write(call: Call) -> Plan:
     flags, lba, count = CDB_16.unpack(call.cdb)
     check_protection(flags)
     if count > block_limits(disk).maximum_compare_and_write_length:
-        raise invalid_field_in_cdb(13)
+        raise invalid_field_in_cdb(_CAW_COUNT_BYTE)
     if disk.write_protected:
         raise write_protected()
     check_range(disk, lba, count)
-    if count == 0:
-        return GOOD
     offset, length = lba << disk.shift, count << disk.shift
     durable = is_durable(disk, flags)
 
@@ -61,7 +61,9 @@ def compare_and_write(call: Call) -> Plan:
             medium.flush()
         return GOOD
 
-    return call.take(2 * length, partial(_on, disk, offset, length, work), no_more=True)
+    # with a length of 0, a single block is not the data of a command with another length
+    most = 2 * length or disk.block_size
+    return call.take_at_most(2 * length, partial(_on, disk, offset, length, work), most, _CAW_COUNT_BYTE)
 
 
 def orwrite(call: Call) -> Plan:

@@ -61,14 +61,15 @@ class TakeData:
     raises.
 
     An initiator that expects to send less is refused, but for one that sends whole multiples of `unit` bytes:
-    `then` gets what there is, as a WRITE would. One that expects to send more has its rest left alone, or,
-    with `no_more`, is refused as well.
+    `then` gets what there is, as a WRITE would. One that expects to send more has its rest left alone, but
+    where that is more than `most`: it gets the reply `too_much`.
     """
 
     length: int
     then: Callable[[bytes], Plan]
     unit: int = 0
-    no_more: bool = False
+    most: int | None = None
+    too_much: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)

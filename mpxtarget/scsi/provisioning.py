@@ -140,7 +140,8 @@ def write_same(layout: Layout, call: Call) -> Plan:
     offset, length = lba << disk.shift, count << disk.shift
     if flags & _NDOB:
         return _zero(disk, ((offset, length),), durable=is_durable(disk))
-    return call.take(disk.block_size, partial(_write_same, offset, length), no_more=True)
+    block = disk.block_size
+    return call.take_at_most(block, partial(_write_same, offset, length), block, layout.count_byte)
 
 
 def _write_same(offset: int, length: int, call: Call, block: bytes) -> Plan:

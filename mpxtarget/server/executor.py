@@ -276,7 +276,9 @@ class Executor:
         elif isinstance(plan, TakeData):
             length = min(plan.length, task.edtl)
             short = length < plan.length and (not plan.unit or length % plan.unit)
-            if short or not task.write or (plan.no_more and task.edtl > plan.length):
+            if plan.too_much is not None and plan.most is not None and task.edtl > plan.most:
+                self._reply(task, plan.too_much)
+            elif short or (plan.length and not task.write):
                 self._wrong_length(task, plan.length)
             elif self._too_much_data(task, length):
                 transfer.respond(task, Status.TASK_SET_FULL)
