@@ -3,6 +3,7 @@
 Rules kept here:
 - Each host port of the array is presented as one iSCSI target, reachable through every portal. All portals
   are one portal group. So a target is one SCSI target port, in the target port group of its controller.
+- The targets of a controller that is out of service are offline: nobody can log in there.
 - An initiator finds the same LUNs behind every target: LUN 0, the console, and what `masking` shows it.
 - An unknown initiator gets in and becomes known (`initiator_seen` tells whoever keeps the records); with
   the policy `masked` it then finds LUN 0 alone.
@@ -162,7 +163,7 @@ class Bridge:
             return []
         wanted = self.targets.values() if target is None else [self._target(target)]
         addresses = self._addresses(reached)
-        return [(each.name, addresses) for each in wanted if each.name not in self._offline]
+        return [(each.name, addresses) for each in wanted if not self._is_offline(each)]
 
     def _addresses(self, reached: tuple[str, int]) -> list[str]:
         told = (advertised(portal, reached) for portal in self.portals.values() if portal.enabled)
@@ -170,9 +171,12 @@ class Bridge:
 
     def _target(self, name: str) -> Target:
         target = self._known_target(name)
-        if name in self._offline:
+        if self._is_offline(target):
             raise TargetOffline(f"{target.host_port.label} is not in service")
         return target
+
+    def _is_offline(self, target: Target) -> bool:
+        return target.name in self._offline or not self.array.ownership.works(target.host_port.controller)
 
     def _known_target(self, name: str) -> Target:
         target = self.targets.get(name)

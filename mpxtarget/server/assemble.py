@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backing_stores import BackingStore, StoreError
+from mpxtarget.array import ownership
 from mpxtarget.array.array import Array
 from mpxtarget.bridge.bridge import Bridge
 from mpxtarget.server import disk_stores
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 class Assembly:
     """A bridge, the array behind it, and the open stores of its disks by vdisk number."""
 
+    state: State
     bridge: Bridge
     stores: dict[int, BackingStore]
     notes: "_LoginNotes"
@@ -47,6 +49,10 @@ class Assembly:
                 if not store.read_only:
                     stack.callback(store.flush)
             self.stores.clear()
+        try:
+            self.state.note_stop()
+        except Refusal as refusal:
+            log.warning("the next start will take this stop for a crash: %s", refusal)
 
 
 def assemble(state: State, now: Callable[[], float] = time.time) -> Assembly:
@@ -61,17 +67,31 @@ def assemble(state: State, now: Callable[[], float] = time.time) -> Assembly:
         for record in records:
             stores[record.id] = store = open_store(state, record)
             opened.callback(store.close)
+        _decide_who_manages(state)
         notes = _LoginNotes(state, now)
         bridge = build(state, stores, notes.note)
         opened.pop_all()
-    return Assembly(bridge, stores, notes)
+    return Assembly(state, bridge, stores, notes)
+
+
+def _decide_who_manages(state: State) -> None:
+    """The array starts: put each disk where it is to be by its preferred path."""
+    clean, failed = state.stopped_cleanly(), state.failed_controller()
+    owners = {}
+    for record in state.list_vdisks():
+        owner = ownership.at_start(record, clean=clean, failed=failed)
+        if owner != record.controller:
+            owners[record.id] = owner
+    with state.transaction():
+        state.set_controllers(owners)
+        state.note_start()
 
 
 def build(
     state: State, stores: dict[int, BackingStore], initiator_seen: Callable[[str, bool], None]
 ) -> Bridge:
     """The array and bridge of the records, with stores that are open."""
-    array = Array(state.array())
+    array = Array(state.array(), state.failed_controller())
     for record in state.list_vdisks():
         array.add_vdisk(record, stores[record.id])
     bridge = Bridge(array, initiator_seen)

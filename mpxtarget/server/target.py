@@ -30,6 +30,7 @@ from mpxtarget.iscsi.output import ArenaPool
 from mpxtarget.iscsi.session import Session, Sessions
 from mpxtarget.pdu import LoginStatus
 from mpxtarget.server.assemble import Assembly, assemble
+from mpxtarget.server.controllers import Controllers
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.executor import Executor
 from mpxtarget.server.keeper import Keeper
@@ -139,6 +140,7 @@ class TargetServer:
         self._sessions = Sessions(self._node.attach, self._node.detach)
         self.keeper = Keeper(state, self._completions, self._vdisk_of)
         self.executor = Executor(self._completions, lambda: self._sessions, self.keeper.keep)
+        self.controllers = Controllers(self.bridge, self.keeper.keep, self._end_sessions)
         self._around = Surroundings(self._node, self.executor, self._sessions, Limits(), secrets.token_bytes)
         self._arenas = ArenaPool()
         self._listeners: dict[int, tuple[PortalRecord, socket.socket]] = {}
@@ -154,6 +156,7 @@ class TargetServer:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._completions.fd, self._finished)
         self._timer = self._loop.call_later(TICK, self._tick)
+        self.controllers.start()
         try:
             for portal in self.state.list_portals():
                 if portal.enabled:
@@ -173,6 +176,7 @@ class TargetServer:
             transport.close()
         if self._timer is not None:
             self._timer.cancel()
+        self.controllers.stop()
         self.executor.abandon()
         # A store is closed only when no thread works on it: its descriptor may soon be another file's.
         patience = self._loop.time() + STOP_TIMEOUT
@@ -323,6 +327,12 @@ class TargetServer:
                 read_bytes=sum(itl.read_bytes for itl in itls),
                 written_bytes=sum(itl.written_bytes for itl in itls),
             )
+
+    def _end_sessions(self, target: str, reason: str) -> None:
+        """End all sessions with a target."""
+        for session in self._sessions:
+            if session.target == target:
+                self._sessions.close(session, reason)
 
     def kill_session(self, tsih: int) -> bool:
         """End a session at once, without a word to the initiator; False if there is none."""
