@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from mpxtarget.scsi.buffers import Buffers
 from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
 from mpxtarget.scsi.personality import EVERYTHING, Personality
+from mpxtarget.scsi.reservations import Change, Column, KeptReservations, Reservations, Reserved
 from mpxtarget.scsi.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 VERSION_SPC_3: Final = 0x05
 VERSION_SPC_4: Final = 0x06
 
-MAXIMUM_TRANSFER_BYTES: Final = 16 * 1024 * 1024
-"""What one READ, WRITE or VERIFY may span; VPD page B0h reports it in blocks."""
+MAXIMUM_TRANSFER_BYTES: Final = 32 * 1024 * 1024
+"""What one READ, WRITE or VERIFY may span; VPD page B0h reports it in blocks. 65 536 blocks of 512 bytes."""
 
 _REMEMBERED_LOSSES = 4096
 
@@ -64,6 +65,8 @@ class Kept:
     managing_group: int
     identifying_information: bytes = b""
     identifying_text: bytes = b""
+    reservations: KeptReservations | None = None
+    """Registrations and the persistent reservation, while a host wants them kept (APTPL)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +283,8 @@ class Disk(LogicalUnit):
         self.stopped = False
         self.reserved_by: ITNexus | None = None
         """The I_T nexus that holds the logical unit by RESERVE(6) or RESERVE(10)."""
+        self.reservations = Reservations()
+        """Persistent reservations. Whoever changes them tells the disk with `reservations_changed`."""
         self.states = states
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
@@ -318,6 +323,7 @@ class Disk(LogicalUnit):
             managing_group=self.managing_group,
             identifying_information=self.identifying_information,
             identifying_text=self.identifying_text,
+            reservations=self.reservations.kept,
         )
 
     @property
@@ -338,11 +344,15 @@ class Disk(LogicalUnit):
             not itl.attentions
             and not self._holds
             and not self.stopped
-            and self.reserved_by in (None, itl.nexus)
             and self.access_state(itl.nexus.target_port.group_id) <= AccessState.ACTIVE_NON_OPTIMIZED
         )
-        itl.go_read = ready
-        itl.go_write = ready and self.mode.write_cache_enable and not self.write_protected
+        itl.go_read = ready and not self.forbids(itl.nexus, Reserved.READS)
+        itl.go_write = (
+            ready
+            and self.mode.write_cache_enable
+            and not self.write_protected
+            and not self.forbids(itl.nexus, Reserved.WRITES)
+        )
 
     def hold(self) -> None:
         """Keep the data path's short cut closed until `release`: something that takes time changes the
@@ -493,6 +503,30 @@ class Disk(LogicalUnit):
         self.stopped = True
         self.changed()
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether there is a reservation of any kind."""
+        return self.reserved_by is not None or self.reservations.reservation is not None
+
+    def forbids(self, nexus: ITNexus, reserved: Reserved) -> bool:
+        """Whether reservations of others forbid `nexus` a command of this class."""
+        if (
+            self.reserved_by is not None
+            and self.reserved_by is not nexus
+            and reserved.conflicts(Column.RESERVE)
+        ):
+            return True
+        return reserved.conflicts(self.reservations.column(nexus.name))
+
+    def reservations_changed(self, change: Change) -> None:
+        """Registrations or the persistent reservation have changed: those who are due learn of it."""
+        due = dict(change.attentions)
+        for itl in self.attached:
+            asc = due.get(itl.nexus.name)
+            if asc is not None:
+                itl.raise_unit_attention(asc)
+        self.changed()
+
     def reserve_for(self, nexus: ITNexus) -> None:
         """Reserve the logical unit for `nexus`, as RESERVE(6) does."""
         self.reserved_by = nexus
@@ -513,8 +547,8 @@ class Disk(LogicalUnit):
         self.end_reservation(itl.nexus)
 
     def reset(self, asc: int = Asc.BUS_DEVICE_RESET_FUNCTION_OCCURRED) -> None:
-        """Logical unit reset: mode parameters to defaults, not reserved, started again (SAM-5 6.3.3, SPC-4
-        5.11.8).
+        """Logical unit reset: mode parameters to defaults, not reserved by RESERVE, started again (SAM-5
+        6.3.3). Persistent reservations outlast it (SPC-4 5.13.1).
         """
         self.mode = ModeParameters()
         self.stopped = False

@@ -120,9 +120,9 @@ _NDOB = 0x01
 def write_same(layout: Layout, call: Call) -> Plan:
     """WRITE SAME(10), (16): one logical block of Data-Out, none with NDOB, to many (SBC-3 5.43).
 
-    A NUMBER OF LOGICAL BLOCKS of 0 means up to the last one (WSNZ 0). Zeros are not written but unmapped,
-    with UNMAP and without, as a thin disk may do at any time (SBC-3 4.7.4.6); other data is written, for
-    LBPRZ is 1.
+    A NUMBER OF LOGICAL BLOCKS of 0 means up to the last one (WSNZ 0). With UNMAP the blocks are unmapped, so
+    they read as zeros, whatever the Data-Out is: hosts send zeros with it, and look for zeros. Without it
+    zeros are not written but unmapped all the same, as a thin disk may do at any time (SBC-3 4.7.4.6).
     """
     disk = call.disk
     flags, lba, count = layout.unpack(call.cdb)
@@ -141,15 +141,17 @@ def write_same(layout: Layout, call: Call) -> Plan:
     if flags & _NDOB:
         return _zero(disk, ((offset, length),), durable=is_durable(disk))
     block = disk.block_size
-    return call.take_at_most(block, partial(_write_same, offset, length), block, layout.count_byte)
+    return call.take_at_most(
+        block, partial(_write_same, offset, length, bool(flags & _UNMAP)), block, layout.count_byte
+    )
 
 
-def _write_same(offset: int, length: int, call: Call, block: bytes) -> Plan:
+def _write_same(offset: int, length: int, unmaps: bool, call: Call, block: bytes) -> Plan:
     disk = call.disk
     if offset + length > disk.blocks << disk.shift:
         raise block_address_out_of_range(disk.blocks)  # it has become smaller meanwhile
     durable = is_durable(disk)
-    if not any(block):
+    if unmaps or not any(block):
         return _zero(disk, ((offset, length),), durable=durable)
 
     def work(media: Mapping[Disk, Medium]) -> Reply:

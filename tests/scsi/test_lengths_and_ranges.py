@@ -11,7 +11,7 @@ from mpxtarget.scsi import device_server
 from mpxtarget.scsi.plan import CompareBlocks, Flush, Plan, ReadBlocks, Reply, WriteBlocks
 
 BLOCKS = 1 << 21
-MAXIMUM = (16 << 20) // 512
+MAXIMUM = (32 << 20) // 512
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def test_addresses_do_not_wrap(path: Path, form: Form, lba: int, count: int) -> 
 @pytest.mark.conformance("CDB-012", "VPD-013")
 @pytest.mark.parametrize("form", [form for form in TRANSFERS if form.length >= 12], ids=ids)
 def test_maximum_transfer_length_is_enforced(path: Path, form: Form) -> None:
-    assert extent(path.plan(form.cdb(0, MAXIMUM))) == (0, 16 << 20)
+    assert extent(path.plan(form.cdb(0, MAXIMUM))) == (0, 32 << 20)
     sense = path.sense(form.cdb(0, MAXIMUM + 1))
     assert sense.code == (5, 0x2400)
     assert sense.pointer == ("CDB", 6 if form.length == 12 else 10, None)
@@ -142,8 +142,8 @@ def test_maximum_transfer_length_is_enforced(path: Path, form: Form) -> None:
 @pytest.mark.conformance("CDB-012")
 def test_maximum_transfer_length_counts_bytes() -> None:
     path = Array({1: make_disk(block_size=4096)}).path()
-    assert extent(path.plan(READS[1].cdb(0, 4096))) == (0, 16 << 20)
-    assert path.sense(READS[1].cdb(0, 4097)).pointer == ("CDB", 7, None)
+    assert extent(path.plan(READS[1].cdb(0, 8192))) == (0, 32 << 20)
+    assert path.sense(READS[1].cdb(0, 8193)).pointer == ("CDB", 7, None)
 
 
 @pytest.mark.conformance("CDB-008", "OPC-001")
