@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 from construct import (
     BitsInteger,
     BitStruct,
+    Const,
     Default,
     Flag,
     GreedyBytes,
     GreedyRange,
     Int8ub,
     Int16ub,
+    Int32ub,
     Int64ub,
     Nibble,
     Padding,
@@ -83,7 +85,7 @@ SELF_TEST = Struct(
     Padding(1),
 )
 
-# the intervals that commands took are not measured: nothing on the data path looks at a clock
+# No intervals are measured, for nothing on the data path looks at a clock: their length is told as 0
 STATISTICS = Struct(
     "read_commands" / Int64ub,
     "write_commands" / Int64ub,
@@ -91,6 +93,10 @@ STATISTICS = Struct(
     "blocks_transmitted" / Int64ub,
     Padding(32),
 )
+
+IDLE_TIME = Struct("intervals" / Const(0, Int64ub))
+
+TIME_INTERVAL = Struct("exponent" / Const(0, Int32ub), "integer" / Const(0, Int32ub))
 
 SUBPAGES = GreedyRange(Struct("code" / BitStruct(Padding(2), "code" / BitsInteger(6)), "subpage" / Int8ub))
 
@@ -198,7 +204,9 @@ def _statistics(disk: Disk) -> Parameters:
                 "blocks_received": counts.written_bytes >> disk.shift,
                 "blocks_transmitted": counts.read_bytes >> disk.shift,
             }
-        )
+        ),
+        0x0002: IDLE_TIME.build({}),
+        0x0003: TIME_INTERVAL.build({}),
     }
 
 
