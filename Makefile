@@ -1,6 +1,7 @@
 # make run     prepare everything, start a target with an embedded default array; Ctrl-C stops it
 # make test    prepare everything (Debian packages too, as root), check the sources, run all tests
 # make lint    only check the sources: ruff, mypy, the layers
+# make docs    write the pages of docs/ that are made from the sources
 # make bench   measure this target against tgt
 # make clean   remove what was prepared; the state folder stays
 #
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 APT := PATH="$$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0
 
-.PHONY: run test lint bench clean packages
+.PHONY: run test lint docs bench clean packages
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -29,6 +30,11 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/python -m mpxtarget.cli.reference > docs/cli.md
+	@$(BIN)/python -m mpxtarget.cli.commands_page > docs/commands.md
+	@$(BIN)/python -m tests.conformance
 
 bench: $(VENV)/installed
 	@$(BIN)/python tests/tools/packages.py tests/tools/bench-packages.txt
