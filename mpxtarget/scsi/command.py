@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from mpxtarget.scsi.codes import AccessState, PeripheralType
 from mpxtarget.scsi.plan import Plan, TakeData
+from mpxtarget.scsi.reservations import Reserved
 from mpxtarget.scsi.sense import CheckCondition, invalid_field_in_cdb, invalid_operation_code
 
 if TYPE_CHECKING:
@@ -32,26 +33,6 @@ class Direction(Enum):
     NONE = "none"
     IN = "in"
     OUT = "out"
-
-
-class Reserved(Enum):
-    """What a command does while the logical unit is reserved and the reservation is not this I_T nexus's.
-
-    One letter for each kind of reservation: A is allowed, C is RESERVATION CONFLICT.  In order: persistent,
-    of type Write Exclusive and Exclusive Access; of a registrants type while this nexus is registered, and
-    while it is not, Write Exclusive and Exclusive Access again (SPC-4 5.12.1); last, by RESERVE(6) or
-    RESERVE(10) (SPC-2 5.5.1).
-    """
-
-    ALLOWED = "AAAAAA"
-    TESTS = "AAAAAC"
-    READS = "ACAACC"
-    WRITES = "CCACCC"
-
-    @property
-    def conflicts_with_reserve(self) -> bool:
-        """Whether the command conflicts with another nexus's RESERVE(6) or RESERVE(10)."""
-        return self.value[5] == "C"
 
 
 ACTIVE = frozenset({AccessState.ACTIVE_OPTIMIZED, AccessState.ACTIVE_NON_OPTIMIZED})

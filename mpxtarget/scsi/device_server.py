@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpxtarget.scsi.codes import AccessState, Asc, SenseKey, Status
+from mpxtarget.scsi.codes import Status
 from mpxtarget.scsi.command import Call, Command
 from mpxtarget.scsi.commands import command_set
 from mpxtarget.scsi.logical_unit import Absent, Disk
@@ -19,7 +19,7 @@ from mpxtarget.scsi.sense import (
     LOGICAL_UNIT_NOT_SUPPORTED,
     NOT_STARTED,
     CheckCondition,
-    SenseData,
+    not_accessible,
     unit_attention,
 )
 
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus
 
 _CDB_LENGTH = 16
-
-_NOT_ACCESSIBLE = {
-    AccessState.STANDBY: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE,
-    AccessState.UNAVAILABLE: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE,
-    AccessState.TRANSITIONING: Asc.LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION,
-}
 
 _RESERVATION_CONFLICT = Reply(Status.RESERVATION_CONFLICT)
 
@@ -57,11 +51,11 @@ def plan(nexus: ITNexus, lun: int, cdb: bytes) -> Plan:
 
 
 def conflicts(nexus: ITNexus, disk: Disk, cdb: bytes) -> bool:
-    """Whether a reservation of another nexus forbids this command (SPC-4 5.12.1)."""
-    if disk.reserved_by is None or disk.reserved_by is nexus:
+    """Whether a reservation of another nexus forbids this command (SPC-4 5.13.1)."""
+    if not disk.is_reserved:
         return False
     command = command_set(disk.personality, disk.peripheral_type).find(cdb)
-    return isinstance(command, Command) and command.reserved_class(cdb).conflicts_with_reserve
+    return isinstance(command, Command) and disk.forbids(nexus, command.reserved_class(cdb))
 
 
 def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
@@ -81,8 +75,8 @@ def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> 
     if disk is not None:
         state = disk.access_state(nexus.target_port.group_id)
         if state not in command.access_states(cdb):
-            raise CheckCondition(SenseData(SenseKey.NOT_READY, _NOT_ACCESSIBLE[state]))
-        if conflicts(nexus, disk, cdb):
+            raise CheckCondition(not_accessible(state))
+        if disk.is_reserved and disk.forbids(nexus, command.reserved_class(cdb)):
             return _RESERVATION_CONFLICT
     command.check(cdb)
     if disk is not None and disk.stopped and command.needs_medium:

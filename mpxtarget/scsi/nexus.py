@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mpxtarget.scsi import lun as lun_format
 from mpxtarget.scsi.codes import Asc
+from mpxtarget.scsi.reservations import NexusName
 from mpxtarget.scsi.unit_attention import UnitAttentions
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class ITNexus:
     """One initiator port on one target port, from login to nexus loss.
 
     `initiator_port` is the SCSI initiator port name, `<iSCSI name>,i,0x<ISID>`; `initiator` the iSCSI name
-    alone. `luns` finds the I_T_L nexus by the eight-byte LUN field of a command, in every form that
-    addresses it.
+    alone; `name` what registrations know the nexus by. `luns` finds the I_T_L nexus by the eight-byte LUN
+    field of a command, in every form that addresses it.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class ITNexus:
         "initiator_port",
         "live",
         "luns",
+        "name",
         "target_port",
     )
 
@@ -62,6 +64,7 @@ class ITNexus:
         self.initiator_port = initiator_port
         self.initiator = initiator
         self.target_port = target_port
+        self.name = NexusName(initiator_port, target_port.relative_id)
         self.device = device
         self.luns: dict[int, ITLNexus] = {}
         self.by_number: dict[int, ITLNexus] = {}
@@ -128,9 +131,9 @@ class ITLNexus:
     """One initiator port's view of one logical unit through one target port.
 
     For the data path: while `go_read` is true, READ(10/12/16) of blocks inside `blocks`, at most MAXIMUM
-    TRANSFER LENGTH, needs no check at all if CDB byte 1 holds no more than DPO, FUA and RARC and CONTROL has
-    no NACA; `go_write` likewise for WRITE without FUA.  `store` is the disk's backing store, `shift` log2 of
-    its block size. The four counters are the data path's to count.
+    TRANSFER LENGTH, needs no check at all if CDB byte 1 is 0 and CONTROL has no NACA; `go_write` likewise for
+    WRITE.  `store` is the disk's backing store, `shift` log2 of its block size. The four counters are the
+    data path's to count.
     """
 
     __slots__ = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mpxtarget.scsi import device_server
 from mpxtarget.scsi.logical_unit import Console, Disk, Identity, ScsiDevice
 from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
-from mpxtarget.scsi.plan import Keep, Plan, Reply, TakeData
+from mpxtarget.scsi.plan import Fence, Keep, Plan, Reply, TakeData
 
 CONTROLLER_A, CONTROLLER_B = 1, 2
 
@@ -130,6 +130,8 @@ class Path:
         if isinstance(plan, TakeData):
             assert plan.length == len(data)
             plan = plan.then(data)
+        if isinstance(plan, Fence):
+            plan = plan.then
         if isinstance(plan, Keep):
             plan = plan.reply
         assert isinstance(plan, Reply), plan

@@ -11,7 +11,7 @@ from mpxtarget.scsi.plan import ReadBlocks, Reply
 RESERVE = ["16", "56"]
 RELEASE = ["17", "57"]
 
-# SPC-2 table 10; the last three are younger than SPC-2 and only look
+# SPC-2 table 10; the last five are younger than SPC-2 and only look
 PERMITTED = {
     "INQUIRY",
     "REPORT LUNS",
@@ -20,8 +20,12 @@ PERMITTED = {
     "RELEASE(6)",
     "RELEASE(10)",
     "PREVENT ALLOW MEDIUM REMOVAL",
+    "LOG SENSE",
     "READ CAPACITY(16)",
     "REPORT TARGET PORT GROUPS",
+    "REPORT IDENTIFYING INFORMATION",
+    "REPORT PRIORITY",
+    "REPORT TIMESTAMP",
 }
 
 
@@ -37,7 +41,8 @@ def test_others_may_only_look(reserve: str) -> None:
             plan = each.plan(cdb)
             conflict = plan == Reply(RESERVATION_CONFLICT)
             assert conflict is (command.name not in PERMITTED), command.name
-        assert holder.plan(cdb) != Reply(RESERVATION_CONFLICT)
+        plan = holder.plan(cdb + " 00 00 00 00 00 00 18")
+        assert (plan == Reply(RESERVATION_CONFLICT)) is (command.opcode == PERSISTENT_RESERVE_OUT)
         holder.send(reserve)
         array.disk.start()
 
