@@ -29,6 +29,8 @@ class Store(Protocol):
     def size(self) -> int: ...
     @property
     def read_only(self) -> bool: ...
+    @property
+    def durable(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Array:
             managing_group=GROUP_IDS[record.controller],
             preferred_group=_preferred_group(record),
             read_only=record.read_only or store.read_only,
+            durable=store.durable,
             personality=self._personality,
         )
         vdisk = self.vdisks[record.id] = Vdisk(record, disk, store)

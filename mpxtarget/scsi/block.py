@@ -51,6 +51,7 @@ _LONG = 0xFFFF_FFFF
 
 _PROTECT = 0xE0
 _FUA = 0x08
+_DPO_FUA = 0x18
 _IMMED = 0x02
 
 _BYTCHK_SHIFT = 1
@@ -110,9 +111,16 @@ def check_protection(flags: int) -> None:
         raise invalid_field_in_cdb(1, 7)
 
 
+def check_cache_control(disk: Disk, flags: int) -> None:
+    """DPO and FUA are there if DPOFUA of the mode data says so (SBC-3 6.4.1): if anything can be durable."""
+    if flags & _DPO_FUA and not disk.durable:
+        raise invalid_field_in_cdb(1, (flags & _DPO_FUA).bit_length() - 1)
+
+
 def check_transfer(disk: Disk, layout: Layout, flags: int, count: int) -> None:
-    """Raise INVALID FIELD IN CDB for protection information, and for more than MAXIMUM TRANSFER LENGTH."""
+    """Raise INVALID FIELD IN CDB for what cannot be asked for, and for more than MAXIMUM TRANSFER LENGTH."""
     check_protection(flags)
+    check_cache_control(disk, flags)
     if count > disk.maximum_transfer_blocks:
         raise invalid_field_in_cdb(layout.count_byte)
 
@@ -139,6 +147,40 @@ def write(layout: Layout, call: Call) -> Plan:
     if count == 0:
         return GOOD
     return WriteBlocks(disk, lba << disk.shift, count << disk.shift, is_durable(disk, flags))
+
+
+def write_atomic(call: Call) -> Plan:
+    """WRITE ATOMIC(16): all or nothing, within the limits of VPD page B0h, and in stable storage (SBC-4
+    5.48). There are no atomic boundaries inside of it.
+    """
+    disk = call.disk
+    flags, lba, count = CDB_16.unpack(call.cdb)
+    boundary, count = count >> 16, count & 0xFFFF
+    limits = block_limits(disk)
+    check_protection(flags)
+    if boundary:
+        raise invalid_field_in_cdb(10)
+    if disk.write_protected:
+        raise write_protected()
+    check_range(disk, lba, count)
+    if lba % limits.atomic_alignment:
+        raise invalid_field_in_cdb(2)
+    if count % limits.atomic_transfer_length_granularity or count > limits.maximum_atomic_transfer_length:
+        raise invalid_field_in_cdb(12)
+    if count == 0:
+        return GOOD
+    offset, length = lba << disk.shift, count << disk.shift
+
+    def go_on(_: Call, data: bytes) -> Plan:
+        check_range(disk, lba, count)  # it may have become smaller meanwhile
+
+        def work(media: Mapping[Disk, Medium]) -> Reply:
+            media[disk].write_whole(offset, data)
+            return GOOD
+
+        return WorkOnBlocks((Extent(disk, offset, length, writing=True),), work)
+
+    return call.take(length, go_on)
 
 
 def is_durable(disk: Disk, flags: int = 0) -> bool:

@@ -8,8 +8,8 @@ full machinery to take. A command is plain when all of this holds:
 
 - SCSI Command, not immediate, no AHS, SIMPLE or untagged, CmdSN exactly the one due, the window open, a fresh
   tag;
-- READ or WRITE (10/16), no protection, no FUA, CONTROL 0, a range inside the disk, the expected length
-  exactly right;
+- READ or WRITE (10/16), byte 1 of the CDB and CONTROL 0, a range inside the disk, the expected length exactly
+  right;
 - a read: at most CHUNK bytes, all of them to be had without waiting; from SPLICE bytes on, without data
   digest and from a file that is cached, they go from the page cache to the socket and are never read here;
 - a write: all of its data immediate, accepted by the store without waiting.
@@ -46,7 +46,6 @@ _TEN = frozenset({0x28, 0x2A})  # READ(10), WRITE(10)
 _SIXTEEN = frozenset({0x88, 0x8A})  # READ(16), WRITE(16)
 _WRITING = 0x02  # the bit of the operation code that tells a WRITE from a READ
 _NO_TAG = 0xFFFFFFFF
-_DPO = 0x10  # a hint that changes nothing
 _RESERVED = 0xE0  # of the byte with the GROUP NUMBER
 _NO_PADDING = 3
 SPLICE = 65536  # bytes from which on sendfile is cheaper than reading into the arena
@@ -102,7 +101,7 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
             elif cdb_opcode not in _TEN:
                 break
             itl = luns.get(lun)
-            if itl is None or cdb_1 & ~_DPO or group & _RESERVED or control:
+            if itl is None or cdb_1 or group & _RESERVED or control:
                 break
             if not blocks or lba + blocks > itl.blocks:
                 break

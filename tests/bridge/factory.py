@@ -20,6 +20,7 @@ GIB = 1 << 30
 class FakeStore:
     size: int = GIB
     read_only: bool = False
+    durable: bool = True
 
 
 def array_record(**changes: Any) -> ArrayRecord:
