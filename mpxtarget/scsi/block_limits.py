@@ -5,7 +5,7 @@ A limit of a command that is not offered is 0. Lengths are logical blocks.
 - COMPARE AND WRITE: as many blocks as its one byte can say.
 - UNMAP: any number of blocks; WRITE SAME: as many as its field can say. Holes are punched, and other work is
   done in pieces that can be abandoned, so there is no length that has to be refused.
-- WRITE ATOMIC: whole pages of 4 KiB, up to 1 MiB; see atomic_write.py for how they are all or nothing.
+- WRITE ATOMIC: whole pages of 4 KiB, up to 1 MiB; mpxtarget/server/whole_writes.py says how that is kept.
 """
 
 from __future__ import annotations

@@ -112,6 +112,9 @@ class Medium(Protocol):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Change a range; to stable storage only with `flush`."""
 
+    def write_whole(self, offset: int, data: bytes | memoryview) -> None:
+        """Change a range in stable storage, all of it or, whatever happens, nothing; up to 1 MiB."""
+
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros, and give its space back where that is possible."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backing_stores import BackingStore
     from mpxtarget.scsi.logical_unit import Disk
     from mpxtarget.server.disk_io import DiskIo, Range
+    from mpxtarget.server.whole_writes import WholeWrites
 
 ZERO_AT_ONCE = 64 << 20  # bytes between two looks at whether the work is still wanted
 
@@ -28,13 +29,24 @@ ZERO_AT_ONCE = 64 << 20  # bytes between two looks at whether the work is still 
 class BlockWork:
     """One run. `answer` gets what `finished` of the plan returned; None if there is nothing to answer."""
 
-    __slots__ = ("_abandoned", "_answer", "_claims", "_finished", "_first", "_lost", "_replies", "_todo")
+    __slots__ = (
+        "_abandoned",
+        "_answer",
+        "_claims",
+        "_finished",
+        "_first",
+        "_lost",
+        "_replies",
+        "_todo",
+        "_whole_writes",
+    )
 
     def __init__(
         self,
         plan: WorkOnBlocks,
         io_of: Callable[[Disk], DiskIo],
         answer: Callable[[Reply | None], None],
+        whole_writes: WholeWrites,
     ) -> None:
         ranges: dict[Disk, list[Range]] = {}
         for extent in plan.extents:
@@ -44,6 +56,7 @@ class BlockWork:
         self._finished = plan.finished
         self._first = plan.extents[0]
         self._answer = answer
+        self._whole_writes = whole_writes
         self._claims = [(disk, io_of(disk), ranges[disk]) for disk in sorted(ranges, key=id)]
         self._abandoned = False
         self._todo: Callable[[Mapping[Disk, Medium]], Reply] | None = plan.work
@@ -89,7 +102,9 @@ class BlockWork:
         work, self._todo = self._todo, None
         if work is None:
             return
-        media: dict[Disk, Medium] = {disk: StoreMedium(self, io) for disk, io, _ in self._claims}
+        media: dict[Disk, Medium] = {
+            disk: StoreMedium(self, disk, io, self._whole_writes) for disk, io, _ in self._claims
+        }
         try:
             self._replies.append(work(media))
         except Abandoned:
@@ -118,11 +133,13 @@ class BlockWork:
 class StoreMedium:
     """A backing store as a `Medium`."""
 
-    __slots__ = ("_io", "_run", "_store")
+    __slots__ = ("_io", "_name", "_run", "_store", "_whole_writes")
 
-    def __init__(self, run: BlockWork, io: DiskIo) -> None:
+    def __init__(self, run: BlockWork, disk: Disk, io: DiskIo, whole_writes: WholeWrites) -> None:
         self._run = run
+        self._name = disk.identity.naa or b""
         self._io = io
+        self._whole_writes = whole_writes
         self._store: BackingStore = io.store
 
     def read(self, offset: int, length: int) -> bytes:
@@ -134,6 +151,10 @@ class StoreMedium:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         self._run.go_on()
         self._store.write(memoryview(data), offset)
+
+    def write_whole(self, offset: int, data: bytes | memoryview) -> None:
+        self._run.go_on()
+        self._whole_writes.write(self._name, self._store, offset, memoryview(data))
 
     def zero(self, offset: int, length: int) -> None:
         end = offset + length

@@ -45,6 +45,7 @@ from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_faile
 from mpxtarget.server.block_work import BlockWork
 from mpxtarget.server.disk_io import DiskIo, first_difference
 from mpxtarget.server.lanes import Completions
+from mpxtarget.server.whole_writes import WholeWrites
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
@@ -126,8 +127,10 @@ class Executor:
         completions: Completions,
         sessions: Callable[[], Iterable[Session]],
         keep: Callable[[Disk, Callable[[Exception | None], None]], None] = _keep_nothing,
+        whole_writes: WholeWrites | None = None,
     ) -> None:
         """`keep` writes `disk.kept` to stable storage, then calls back on the event loop."""
+        self._whole_writes = whole_writes or WholeWrites(None)
         self._completions = completions
         self._keep = keep
         self._runs: set[BlockWork] = set()
@@ -568,7 +571,7 @@ class Executor:
             else:  # abandoned, but by whom? The disk is gone.
                 self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
 
-        run = BlockWork(plan, self.io_of, answer)
+        run = BlockWork(plan, self.io_of, answer, self._whole_writes)
         self._runs.add(run)
         if plan.immediate:
             self._reply(task, GOOD)
