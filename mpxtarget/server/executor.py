@@ -103,6 +103,7 @@ class Work:
         self.tail = bytearray()
         self.plan = GOOD
         self.buffer = None
+        self.taken = 0
         if self.run is not None:
             self.run.abandon()
 
