@@ -24,6 +24,7 @@ from construct import (
 )
 
 from mpxtarget.scsi import vpd
+from mpxtarget.scsi.copy import vpd_page as third_party_copy
 from mpxtarget.scsi.logical_unit import VERSION_SPC_3, VERSION_SPC_4, Disk
 from mpxtarget.scsi.plan import Plan, data_in
 from mpxtarget.scsi.sense import invalid_field_in_cdb
@@ -104,7 +105,10 @@ def _standard_data(lu: LogicalUnit) -> bytes:
                     "peripheral": {"qualifier": lu.qualifier, "type": lu.peripheral_type},
                     "version": identity.version,
                     "format": {},
-                    "byte_5": {"tpgs": _tpgs(lu)},
+                    "byte_5": {
+                        "tpgs": _tpgs(lu),
+                        "third_party_copy": is_disk and third_party_copy.offered(lu),
+                    },
                     "byte_6": {},
                     "byte_7": {},
                     "vendor": identity.vendor.ljust(8).encode(),

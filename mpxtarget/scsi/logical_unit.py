@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from mpxtarget.scsi.buffers import Buffers
 from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
+from mpxtarget.scsi.copy.manager import CopyManager
+from mpxtarget.scsi.copy.tokens import RodTokens
 from mpxtarget.scsi.personality import EVERYTHING, Personality
 from mpxtarget.scsi.reservations import Change, Column, KeptReservations, Reservations, Reserved
 from mpxtarget.scsi.statistics import Statistics
 
 if TYPE_CHECKING:
+    from mpxtarget.scsi.copy.tokens import RodToken
     from mpxtarget.scsi.diagnostics import SelfTestResult
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
 
@@ -83,6 +86,10 @@ def _stopped_clock() -> float:
     return 0.0
 
 
+def _no_entropy(count: int) -> bytes:
+    return b""
+
+
 class ScsiDevice:
     """A SCSI target device: its name, its target ports, and what an unmapped LUN says about itself.
 
@@ -96,6 +103,9 @@ class ScsiDevice:
         self.name = name
         self.ports = tuple(sorted(ports, key=lambda port: port.relative_id))
         self.clock: Callable[[], float] = _stopped_clock
+        self.entropy: Callable[[int], bytes] = _no_entropy
+        """Random bytes for secrets. A device without makes none."""
+        self.tokens = RodTokens(self)
         self._on_since = 0.0
         self._lost: dict[tuple[str, int], None] = {}
         self._absent_lun_0 = Absent(identity, qualifier=0b001)
@@ -285,6 +295,9 @@ class Disk(LogicalUnit):
         """The I_T nexus that holds the logical unit by RESERVE(6) or RESERVE(10)."""
         self.reservations = Reservations()
         """Persistent reservations. Whoever changes them tells the disk with `reservations_changed`."""
+        self.copies = CopyManager()
+        self.tokens: list[RodToken] = []
+        """ROD tokens that stand for blocks of the disk, and have to know when those change."""
         self.states = states
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
@@ -351,6 +364,7 @@ class Disk(LogicalUnit):
             ready
             and self.mode.write_cache_enable
             and not self.write_protected
+            and not self.tokens
             and not self.forbids(itl.nexus, Reserved.WRITES)
         )
 
@@ -367,6 +381,23 @@ class Disk(LogicalUnit):
         self._holds -= 1
         if not self._holds:
             self.changed()
+
+    def watch(self, token: RodToken) -> None:
+        """Tell this token of all changes of blocks from now on."""
+        self.tokens.append(token)
+        self.changed()
+
+    def unwatch(self, token: RodToken) -> None:
+        """End one `watch`."""
+        self.tokens.remove(token)
+        self.changed()
+
+    def changing(self, start: int, end: int) -> None:
+        """These bytes are about to change. To be called before every change, but for those by the data path's
+        short cut, which is closed as long as there are `tokens`.
+        """
+        for token in tuple(self.tokens):
+            token.changing(start, end)
 
     def access_state(self, group_id: int) -> int:
         """The asymmetric access state of this disk through a target port group."""
@@ -447,6 +478,8 @@ class Disk(LogicalUnit):
             raise ValueError("a disk has at least one block")
         if blocks == self.blocks:
             return
+        if blocks < self.blocks:
+            self.changing(blocks << self.shift, self.blocks << self.shift)
         self.blocks = blocks
         self.changed()
         self.raise_unit_attention(Asc.CAPACITY_DATA_HAS_CHANGED)
@@ -542,6 +575,7 @@ class Disk(LogicalUnit):
         super().leave(itl)
         self.statistics.leave(itl)
         self.buffers.leave(itl)
+        self.copies.leave(itl.nexus)
         group_id = itl.nexus.target_port.group_id
         self._reads_of_the_gone[group_id] = self._reads_of_the_gone.get(group_id, 0) + itl.reads
         self.end_reservation(itl.nexus)
@@ -553,5 +587,6 @@ class Disk(LogicalUnit):
         self.mode = ModeParameters()
         self.stopped = False
         self.reserved_by = None
+        self.copies.reset()
         self.changed()
         super().reset(asc)

@@ -32,6 +32,7 @@ from construct import (
 from mpxtarget.scsi.block_limits import block_limits
 from mpxtarget.scsi.codes import PeripheralType
 from mpxtarget.scsi.command import DISK, DISK_AND_CONSOLE
+from mpxtarget.scsi.copy import vpd_page as third_party_copy
 
 if TYPE_CHECKING:
     from mpxtarget.scsi.logical_unit import Disk, LogicalUnit, ScsiDevice
@@ -158,17 +159,22 @@ MODE_PAGE_POLICIES = GreedyRange(
 
 @dataclass(frozen=True, slots=True)
 class VpdPage:
-    """A row: page code, who has it, and what makes its payload."""
+    """A row: page code, who has it, what makes its payload, and on which condition it is there."""
 
     code: int
     on: frozenset[int]
     payload: Callable[[LogicalUnit, ScsiDevice, TargetPort], bytes]
+    offered: Callable[[LogicalUnit], bool] = lambda lu: True
+
+    def is_on(self, lu: LogicalUnit) -> bool:
+        """Whether a logical unit has the page."""
+        return lu.peripheral_type in self.on and self.offered(lu)
 
 
 def page(lu: LogicalUnit, device: ScsiDevice, port: TargetPort, code: int) -> bytes | None:
     """A whole page as read through `port`, or None if this logical unit does not have it."""
     for row in PAGES:
-        if row.code == code and lu.peripheral_type in row.on:
+        if row.code == code and row.is_on(lu):
             return bytes(
                 PAGE.build(
                     {
@@ -188,7 +194,7 @@ def scsi_name(name: str) -> bytes:
 
 
 def _supported_pages(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
-    return bytes(row.code for row in PAGES if lu.peripheral_type in row.on)
+    return bytes(row.code for row in PAGES if row.is_on(lu))
 
 
 def _unit_serial_number(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
@@ -287,6 +293,10 @@ def _logical_block_provisioning(lu: LogicalUnit, device: ScsiDevice, port: Targe
     )
 
 
+def _third_party_copy(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
+    return third_party_copy.payload(lu)
+
+
 PAGES = (
     VpdPage(0x00, DISK_AND_CONSOLE, _supported_pages),
     VpdPage(0x80, DISK_AND_CONSOLE, _unit_serial_number),
@@ -294,6 +304,7 @@ PAGES = (
     VpdPage(0x86, DISK_AND_CONSOLE, _extended_inquiry),
     VpdPage(0x87, DISK, _mode_page_policy),
     VpdPage(0x88, DISK_AND_CONSOLE, _scsi_ports),
+    VpdPage(0x8F, DISK, _third_party_copy, third_party_copy.offered),
     VpdPage(0xB0, DISK, _block_limits),
     VpdPage(0xB1, DISK, _block_device_characteristics),
     VpdPage(0xB2, DISK, _logical_block_provisioning),

@@ -57,6 +57,11 @@ class DiskIo:
         self._untold: dict[ITLNexus, OSError] = {}  # who has not heard yet of a flush that failed
         self.claims = 0  # asked for and not yet given back
 
+    def use(self, store: BackingStore) -> None:
+        """Go on with another store that has the same blocks, while nothing is being written."""
+        self.store = self._disk.store = store
+        self._disk.changed()
+
     def free(self, start: int, end: int, *, writing: bool) -> bool:
         """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
         if not self._busy:
@@ -80,6 +85,7 @@ class DiskIo:
 
     def write_now(self, data: memoryview, start: int) -> bool:
         """Write at once if that is possible. What is no OSError is an internal error of the store."""
+        self._disk.changing(start, start + len(data))
         try:
             return self.store.write_now((data,), start, len(data))
         except OSError:
@@ -99,6 +105,7 @@ class DiskIo:
         """Run I/O to a range in the lane, after what it overlaps."""
         extent = (start, end, writing)
         if writing:
+            self._disk.changing(start, end)
             self._disk.hold()  # also while it waits: the short cut would overtake it
 
         def finished(error: OSError | None) -> None:
@@ -119,6 +126,9 @@ class DiskIo:
         ranges waits.
         """
         self.claims += 1
+        for start, end, writing in ranges:
+            if writing:
+                self._disk.changing(start, end)
         self._disk.hold()
         self._enter(ranges, granted)
 

@@ -30,7 +30,7 @@ def test_layout(path: Path, lun: int, peripheral: int) -> None:
 
 @pytest.mark.conformance("LUN-006", "INQ-004", "ALU-011")
 def test_tpgs_says_what_the_lun_does(path: Path) -> None:
-    assert path.read(INQUIRY, DISK_LUN)[5] == 0x30
+    assert path.read(INQUIRY, DISK_LUN)[5] & 0x30 == 0x30
     assert path.read(INQUIRY, CONSOLE_LUN)[5] == 0x00
 
 

@@ -34,7 +34,7 @@ def test_standard_inquiry_of_a_disk(path: Path) -> None:
         "version=0x05  [SPC-3]",
         "HiSUP=1  Resp_data_format=2",
         "TPGS=3",
-        "3PC=0  Protect=0",
+        "3PC=1  Protect=0",
         "MultiP=1",
         "CmdQue=1",
         "length=96 (0x60)   Peripheral device type: disk",
@@ -59,7 +59,9 @@ def test_standard_inquiry_of_the_console(path: Path) -> None:
 @pytest.mark.conformance("VPD-017", "VPD-001")
 def test_supported_pages(path: Path) -> None:
     lines = [line.strip() for line in vpd(path, 0x00).splitlines()[1:]]
-    assert [line[line.index("[") + 1 : -1] for line in lines] == ["sv", "sn", "di", "sp", "bl", "bdc", "lbpv"]
+    assert [line[line.index("[") + 1 : -1] for line in lines] == [
+        *("sv", "sn", "di", "ei", "mpp", "sp", "tpc", "bl", "bdc", "lbpv")
+    ]
 
 
 @pytest.mark.conformance("VPD-017", "VPD-003")
