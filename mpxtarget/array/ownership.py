@@ -11,6 +11,7 @@ Rules kept here, as an EVA keeps them:
       A (B) Failover/Failback    A (B)                to the survivor      back to A (B), once
 
   After a crash a disk is where it was, for that controller has its cache.
+- A disk, its snapshots, and its clones while they are copied, are a family: one controller manages them all.
 - The target port group of a controller that is out of service is unavailable, and no disk is managed there.
   One controller always works.
 - A host moves a disk with SET TARGET PORT GROUPS, an administrator with a command. It also moves by itself,
@@ -62,17 +63,47 @@ def preferred_controller(preferred: Preferred) -> ControllerName | None:
     return "A" if preferred[0] == "A" else "B"
 
 
-def at_start(record: VdiskRecord, *, clean: bool, failed: ControllerName | None) -> ControllerName:
-    """Who manages a disk when the array starts; `clean`: it was stopped, and did not crash."""
-    owner = record.controller
-    if clean:
-        owner = preferred_controller(record.preferred) or owner
-    return other_controller(owner) if owner == failed else owner
+def family(vdisk_id: int, parents: Mapping[int, int | None]) -> list[int]:
+    """A disk with its parent, snapshots and clones, and theirs. `parents` has the parent of every disk."""
+    root = _root(vdisk_id, parents)
+    return [number for number in parents if _root(number, parents) == root]
 
 
-def at_recovery(record: VdiskRecord, recovered: ControllerName) -> ControllerName:
-    """Who manages a disk when a controller has come back."""
-    return recovered if record.preferred == f"{recovered}-failback" else record.controller
+def _root(vdisk_id: int, parents: Mapping[int, int | None]) -> int:
+    while (parent := parents.get(vdisk_id)) is not None and parent in parents:
+        vdisk_id = parent
+    return vdisk_id
+
+
+def moves_at_start(
+    records: Iterable[VdiskRecord], *, clean: bool, failed: ControllerName | None
+) -> dict[int, ControllerName]:
+    """Which disks move when the array starts, and whereto; `clean`: it was stopped, and did not crash."""
+
+    def owner(root: VdiskRecord) -> ControllerName:
+        named = (preferred_controller(root.preferred) if clean else None) or root.controller
+        return other_controller(named) if named == failed else named
+
+    return _moves(records, owner)
+
+
+def moves_at_recovery(records: Iterable[VdiskRecord], recovered: ControllerName) -> dict[int, ControllerName]:
+    """Which disks go back to a controller that has come back."""
+
+    def owner(root: VdiskRecord) -> ControllerName:
+        return recovered if root.preferred == f"{recovered}-failback" else root.controller
+
+    return _moves(records, owner)
+
+
+def _moves(
+    records: Iterable[VdiskRecord], owner: Callable[[VdiskRecord], ControllerName]
+) -> dict[int, ControllerName]:
+    """Who does not manage yet what it is to; what is said of a disk counts for all its family."""
+    by_number = {record.id: record for record in records}
+    parents = {record.id: record.parent for record in by_number.values()}
+    wanted = {number: owner(by_number[_root(number, parents)]) for number in by_number}
+    return {number: name for number, name in wanted.items() if by_number[number].controller != name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +182,11 @@ class Custody:
 
     def moved(self) -> bool:
         """The disk has another managing group; whether it is in transition until `Disk.arrive` is called."""
-        self._vdisk.take_over(_BY_GROUP[self._vdisk.disk.managing_group])
-        self.watch()
         seconds = self._ownership.transition_time
         self._transition = _Timer(seconds) if seconds else None
-        if seconds:
-            self._ownership.wake()
+        self._vdisk.take_over(_BY_GROUP[self._vdisk.disk.managing_group])
+        self.watch()
+        self._ownership.moved(self._vdisk)
         return self._transition is not None
 
     def watch(self) -> None:
@@ -165,37 +195,38 @@ class Custody:
         self._window = None
         if implicit is not None:
             self._window = _Timer(implicit.window)
-            self._counted = self._vdisk.disk.reads_by_group()
+            self._counted = self._ownership.reads_by_group(self._vdisk)
             self._ownership.wake()
 
     def timers(self) -> Iterable[_Timer]:
         """Those that run."""
         return (timer for timer in (self._transition, self._window) if timer is not None)
 
-    def tick(self, now: float) -> bool:
-        """Let time pass; whether the disk moved by itself."""
+    def tick(self, now: float) -> None:
+        """Let time pass."""
         if self._transition is not None and self._transition.over(now):
             self._transition = None
             self._vdisk.disk.arrive()
-        moves = self._window is not None and self._window.over(now) and self._judge()
+        if self._window is not None and self._window.over(now):
+            self._judge()
         for timer in self.timers():
             timer.over(now)  # one that has just begun counts from now
-        return moves
 
-    def _judge(self) -> bool:
+    def _judge(self) -> None:
         """A window is over: move the disk if its reads say so, and count anew."""
         before = self._counted
         self.watch()
-        implicit, disk = self._ownership.implicit, self._vdisk.disk
-        reads = {group_id: count - before.get(group_id, 0) for group_id, count in self._counted.items()}
+        ownership, disk = self._ownership, self._vdisk.disk
+        reads = {
+            group_id: max(0, count - before.get(group_id, 0)) for group_id, count in self._counted.items()
+        }
         if (
-            implicit is None
-            or self._ownership.out_of_service
-            or not implicit.says(disk.managing_group, reads)
+            self._vdisk.record.parent is None
+            and ownership.out_of_service is None
+            and ownership.implicit is not None
+            and ownership.implicit.says(disk.managing_group, reads)
         ):
-            return False
-        disk.manage(GROUP_IDS[other_controller(_BY_GROUP[disk.managing_group])])
-        return True
+            disk.manage(GROUP_IDS[other_controller(_BY_GROUP[disk.managing_group])])
 
 
 def _nobody_waits() -> None:
@@ -209,10 +240,13 @@ class Ownership:
         self._vdisks: dict[int, Vdisk] = {}
         self._custody: dict[int, Custody] = {}
         self._return: _Timer | None = None
+        self._moved: set[int] = set()
+        self._families = False  # whether there ever was more than single disks
+        self._following = False
         self.out_of_service: ControllerName | None = failed
         """The controller that has failed or restarts."""
         self.wake: Callable[[], None] = _nobody_waits
-        """Called when something begins that takes time: `tick` is due at once."""
+        """Called when something begins that takes time, or a disk has moved: `tick` is due at once."""
         self.transition_time = record.transition_time
         self.implicit = ImplicitTransition.parse(record.implicit_transition)
 
@@ -230,6 +264,7 @@ class Ownership:
         if self.out_of_service is not None:
             vdisk.disk.limit_access(GROUP_IDS[self.out_of_service], AccessState.UNAVAILABLE)
         self._vdisks[vdisk.record.id] = vdisk
+        self._families = self._families or vdisk.record.parent is not None
         vdisk.disk.custody = self._custody[vdisk.record.id] = Custody(self, vdisk)
 
     def dismiss(self, vdisk_id: int) -> None:
@@ -269,20 +304,16 @@ class Ownership:
                 vdisk.disk.manage(GROUP_IDS[survivor])
         self.wake()
 
-    def recover(self) -> dict[int, ControllerName]:
-        """The controller that is out of service comes back; the disks that went back to it, by number."""
+    def recover(self) -> None:
+        """The controller that is out of service comes back, and so do the disks that are to."""
         recovered = self.out_of_service
         if recovered is None:
-            return {}
+            return
         self.out_of_service = self._return = None
-        back: dict[int, ControllerName] = {}
-        for number, vdisk in self._vdisks.items():
+        for vdisk in self._vdisks.values():
             vdisk.disk.limit_access(GROUP_IDS[recovered], None)
-            owner = at_recovery(vdisk.record, recovered)
-            if owner != vdisk.record.controller:
-                vdisk.disk.manage(GROUP_IDS[owner])
-                back[number] = owner
-        return back
+        for number, owner in moves_at_recovery(self._records(), recovered).items():
+            self._vdisks[number].disk.manage(GROUP_IDS[owner])
 
     def trespass(self, vdisk_id: int, controller: ControllerName) -> None:
         """Move a disk. KeyError: no such disk. Raises ControllerUnavailable."""
@@ -290,19 +321,50 @@ class Ownership:
             raise ControllerUnavailable(f"controller {controller} is out of service")
         self._vdisks[vdisk_id].disk.manage(GROUP_IDS[controller])
 
+    # The disks
+
+    def _records(self) -> list[VdiskRecord]:
+        return [vdisk.record for vdisk in self._vdisks.values()]
+
+    def _family(self, vdisk: Vdisk) -> list[Vdisk]:
+        if not self._families:
+            return [vdisk]
+        parents = {number: each.record.parent for number, each in self._vdisks.items()}
+        return [self._vdisks[number] for number in family(vdisk.record.id, parents)]
+
+    def moved(self, vdisk: Vdisk) -> None:
+        """A disk has moved: its family follows."""
+        self._moved.add(vdisk.record.id)
+        self.wake()
+        if self._following:
+            return
+        self._following = True
+        try:
+            for each in self._family(vdisk):
+                each.disk.manage(vdisk.disk.managing_group)
+        finally:
+            self._following = False
+
+    def reads_by_group(self, vdisk: Vdisk) -> dict[int, int]:
+        """How many READ commands a family got so far by each target port group."""
+        reads = dict.fromkeys(_BY_GROUP, 0)
+        for each in self._family(vdisk):
+            for group_id, count in each.disk.reads_by_group().items():
+                reads[group_id] += count
+        return reads
+
     # Time
 
     def tick(self, now: float) -> dict[int, ControllerName]:
-        """Do what is due. Answers who manages the disks that moved by themselves, by their numbers: that is
-        to be written down.
+        """Do what is due. Answers who manages the disks that have moved since the last time, by number: that
+        is to be written down.
         """
-        moved: dict[int, ControllerName] = {}
         if self._return is not None and self._return.over(now):
-            moved |= self.recover()
-        for number, custody in self._custody.items():
-            if custody.tick(now):
-                moved[number] = self._vdisks[number].record.controller
-        return moved
+            self.recover()
+        for custody in self._custody.values():
+            custody.tick(now)
+        moved, self._moved = self._moved, set()
+        return {number: self._vdisks[number].record.controller for number in moved if number in self._vdisks}
 
     def next_event(self) -> float | None:
         """When `tick` is due next; None: when `wake` is called."""

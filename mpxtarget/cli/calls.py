@@ -73,11 +73,17 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def call(
-    verb: str, values: dict[str, Any] | None = None, progress: Callable[[str], None] | None = None
+    verb: str,
+    values: dict[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
+    seconds: float | None = None,
 ) -> Any:
-    """Call a verb for the current command: in the running target if there is one, else offline."""
+    """Call a verb for the current command: in the running target if there is one, else offline.
+
+    `seconds` is how long a running target may be silent.
+    """
     folder = settings_of(click.get_current_context()).folder
-    return call_in(folder, verb, values or {}, progress)
+    return call_in(folder, verb, values or {}, progress, seconds)
 
 
 def call_in(

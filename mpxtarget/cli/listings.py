@@ -1,4 +1,4 @@
-"""`mpxtarget target ...`, `controller ...`, `session ...` and what `status` prints."""
+"""`mpxtarget target ...`, `session ...` and what `status` prints."""
 
 from __future__ import annotations
 
@@ -30,35 +30,6 @@ def list_targets(as_json: bool) -> None:
         ("ID", "CONTROLLER", "PORT", "TARGET", "SESSIONS"),
         [(r["relative_id"], r["controller"], r["host_port"], r["name"], r["sessions"]) for r in rows],
         "no targets",
-    )
-
-
-@click.group()
-def controller() -> None:
-    """Controllers of the array."""
-
-
-@controller.command("list")
-@state_option
-@json_option
-def list_controllers(as_json: bool) -> None:
-    """List the controllers, their host ports and the LUNs they manage."""
-    rows = call("controller/list")
-    echo_listing(
-        rows,
-        as_json,
-        ("CONTROLLER", "SERIAL", "PORT GROUP", "HOST PORTS", "MANAGES"),
-        [
-            (
-                r["name"],
-                r["serial"],
-                r["target_port_group"],
-                " ".join(f"{p['name']}={p['wwn']}" for p in r["host_ports"]),
-                " ".join(r["luns"]),
-            )
-            for r in rows
-        ],
-        "no controllers",
     )
 
 
@@ -106,7 +77,7 @@ def kill(tsih: int) -> None:
     click.echo(f"killed session {row['tsih']} of {printable(row['initiator'])}")
 
 
-GROUPS = (target, controller, session)
+GROUPS = (target, session)
 
 
 def echo_status(answer: dict[str, Any]) -> None:
@@ -120,8 +91,8 @@ def echo_status(answer: dict[str, Any]) -> None:
     click.echo(f"{answer['folder']}: {running}")
     portals = [portal.cells(row) for row in answer["portals"]]
     _section("portals", portal.HEADINGS, portals, "mpxtarget portal add ADDRESS")
-    luns = [lun.cells(row)[:6] for row in answer["luns"]]
-    _section("LUNs", lun.HEADINGS[:6], luns, "mpxtarget lun create data --size 10G")
+    luns = [lun.cells(row)[:7] for row in answer["luns"]]
+    _section("LUNs", lun.HEADINGS[:7], luns, "mpxtarget lun create data --size 10G")
     _section("sessions", _SESSION_HEADINGS, _session_cells(answer["sessions"]), "")
     click.echo(f"\n{answer['targets']} targets, {answer['initiators']} known initiators")
 

@@ -8,7 +8,9 @@ import click
 
 from mpxtarget.cli.calls import WrongUsage, call
 from mpxtarget.cli.options import complete_initiator, complete_lun, json_option, state_option
-from mpxtarget.cli.output import echo_listing, size
+from mpxtarget.cli.output import echo_json, echo_listing, size
+
+PREFERRED = ("none", "A", "B", "A-failback", "B-failback")
 
 _lun = click.argument("lun", metavar="LUN", shell_complete=complete_lun)
 _initiator = click.argument("initiator", shell_complete=complete_initiator)
@@ -23,13 +25,27 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["controller"],
         row["preferred"],
         "ro" if row["read_only"] else "rw",
+        _kind(row),
         row["store"],
         row["wwlun"],
         ", ".join(f"{p['initiator']} at {p['lun']}" for p in row["presented"]),
     )
 
 
-HEADINGS = ("LUN", "NAME", "SIZE", "CONTROLLER", "PREFERRED", "MODE", "STORE", "WWLUN", "PRESENTED TO")
+HEADINGS = (
+    "LUN",
+    "NAME",
+    "SIZE",
+    "CONTROLLER",
+    "PREFERRED",
+    "MODE",
+    "KIND",
+    "STORE",
+    "WWLUN",
+    "PRESENTED TO",
+)
+TAKE_SECONDS = 90.0
+"""What taking a snapshot may need: its parent is flushed."""
 EMPTY = "no LUNs yet: mpxtarget lun create data --size 10G"
 
 
@@ -63,7 +79,7 @@ def list_(as_json: bool) -> None:
 @click.option("--read-only", is_flag=True, help="Hosts may not write.")
 @click.option(
     "--preferred",
-    type=click.Choice(["none", "A", "B", "A-failback", "B-failback"]),
+    type=click.Choice(PREFERRED),
     default="none",
     show_default=True,
     help="Preferred path, as on an EVA: which controller manages it at start.",
@@ -79,19 +95,12 @@ def create(
     preferred: str,
 ) -> None:
     """Create a virtual disk; hosts that are logged in learn of it at once."""
-    at: int | str | None = "next"
-    if number is not None and number not in ("next", "none"):
-        if not (number.isascii() and number.isdigit()):
-            raise WrongUsage(f"{number!r} is not a LUN", "give a number from 1 to 255, or none")
-        at = int(number)
-    elif number == "none":
-        at = None
     row = call(
         "lun/create",
         {
             "name": name,
             "size": size,
-            "lun": at,
+            "lun": _lun_of(number),
             "store": store,
             "existing": existing,
             "block_size": int(block_size),
@@ -99,10 +108,96 @@ def create(
             "preferred": preferred,
         },
     )
-    where = "without a LUN of its own" if row["lun"] is None else f"LUN {row['lun']}"
     click.echo(
-        f"created {row['name']}: {where}, {_size(row)}, controller {row['controller']}, in {row['store']}"
+        f"created {row['name']}: {_place(row)}, {_size(row)}, controller {row['controller']},"
+        f" in {row['store']}"
     )
+
+
+_parent = click.argument("parent", metavar="PARENT", shell_complete=complete_lun)
+_number = click.option(
+    "--lun", "number", metavar="N|none", help="Its LUN, 1 to 255; none: presented ones only.  [default: next]"
+)
+_read_only = click.option("--read-only", is_flag=True, help="Hosts may not write.")
+
+
+@lun.command()
+@state_option
+@_parent
+@click.argument("name")
+@_number
+@_read_only
+def snapshot(parent: str, name: str, number: str | None, read_only: bool) -> None:
+    """Take a snapshot of PARENT: what it holds now, as a virtual disk NAME that can be written to.
+
+    It takes space only for what is changed later, in it or in PARENT. It depends on PARENT, and is managed by
+    the same controller.
+    """
+    row = _take("lun/snapshot", parent, name, number, read_only)
+    click.echo(f"snapshot {row['name']} of {row['parent']}: {_place(row)}, {_size(row)}")
+
+
+@lun.command()
+@state_option
+@_parent
+@click.argument("name")
+@_number
+@_read_only
+@click.option("--wait", is_flag=True, help="Return when all is copied.")
+def clone(parent: str, name: str, number: str | None, read_only: bool, wait: bool) -> None:
+    """Make a clone of PARENT: a virtual disk NAME of its own, with what PARENT holds now.
+
+    It is of use at once, and copied in the background while the target runs. Until it is complete it depends
+    on PARENT.
+    """
+    row = _take("lun/clone", parent, name, number, read_only)
+    click.echo(f"clone {row['name']} of {row['parent']}: {_place(row)}, {_size(row)}")
+    if wait:
+        _wait(row["name"])
+
+
+@lun.command()
+@state_option
+@_lun
+def wait(lun: str) -> None:
+    """Wait until a clone is complete; if the target does not run, copy it now."""
+    _wait(lun)
+
+
+def _take(verb: str, parent: str, name: str, number: str | None, read_only: bool) -> dict[str, Any]:
+    values = {"parent": parent, "name": name, "lun": _lun_of(number), "read_only": read_only}
+    row: dict[str, Any] = call(verb, values, seconds=TAKE_SECONDS)
+    return row
+
+
+def _wait(lun: str) -> None:
+    row = call("lun/wait", {"lun": lun}, progress=click.echo)
+    click.echo(f"{row['name']} depends on no other disk")
+
+
+def _lun_of(number: str | None) -> int | str | None:
+    """The LUN that an option asks for."""
+    if number is None or number == "next":
+        return "next"
+    if number == "none":
+        return None
+    if not (number.isascii() and number.isdigit()):
+        raise WrongUsage(f"{number!r} is not a LUN", "give a number from 1 to 255, or none")
+    return int(number)
+
+
+def _place(row: dict[str, Any]) -> str:
+    return "without a LUN of its own" if row["lun"] is None else f"LUN {row['lun']}"
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """Whether it is a disk, a snapshot or a clone, and of what."""
+    if row["parent"] is None:
+        return str(row["kind"])
+    text = f"{row['kind']} of {row['parent']}"
+    if row["condition"] == "copying":
+        return f"{text}, {100 * row['own'] // row['size']} %"
+    return text if row["condition"] == "good" else f"{text}, {row['condition'].upper()}"
 
 
 @lun.command()
@@ -159,6 +254,42 @@ def unpresent(lun: str, initiator: str) -> None:
     """End the presentation of a virtual disk to an INITIATOR."""
     row = call("lun/unpresent", {"lun": lun, "initiator": initiator})
     click.echo(f"{row['name']} is no longer presented to {initiator}")
+
+
+@lun.command()
+@state_option
+@_lun
+@click.option("--to", type=click.Choice(["A", "B"], case_sensitive=False), help="[default: the other one]")
+@json_option
+def trespass(lun: str, to: str | None, as_json: bool) -> None:
+    """Let the other controller manage a virtual disk; hosts learn of it at once."""
+    row = call("lun/trespass", {"lun": lun, "to": to})
+    if as_json:
+        echo_json(row)
+        return
+    preferred = row["preferred"].partition("-")[0]
+    later = (
+        "" if preferred in ("none", row["controller"]) else f", until the next start: it prefers {preferred}"
+    )
+    click.echo(f"controller {row['controller']} manages {row['name']}{later}")
+
+
+@lun.command()
+@state_option
+@_lun
+@click.argument("preferred", type=click.Choice(PREFERRED), metavar="none|A|B|A-failback|B-failback")
+@json_option
+def prefer(lun: str, preferred: str, as_json: bool) -> None:
+    """Change the preferred path of a virtual disk.
+
+    It decides which controller manages the disk after the next start, and whether the disk goes back to it when
+    it failed and has come back. It moves nothing now.
+    """
+    row = call("lun/prefer", {"lun": lun, "preferred": preferred})
+    if as_json:
+        echo_json(row)
+    else:
+        click.echo(f"{row['name']} prefers {row['preferred']}, controller {row['controller']} manages it")
 
 
 def _size(row: dict[str, Any]) -> str:

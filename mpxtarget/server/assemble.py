@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from backing_stores import BackingStore, StoreError
-from mpxtarget.array import ownership
 from mpxtarget.array.array import Array
+from mpxtarget.array.ownership import moves_at_start
 from mpxtarget.bridge.bridge import Bridge
 from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.state import State, VdiskRecord
+from mpxtarget.server.whole_writes import WholeWrites
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Assembly:
         with contextlib.ExitStack() as stack:
             for store in self.stores.values():
                 stack.callback(store.close)
-                if not store.read_only:
+                if not store.read_only and not disk_stores.is_invalid(store):
                     stack.callback(store.flush)
             self.stores.clear()
         try:
@@ -64,26 +65,39 @@ def assemble(state: State, now: Callable[[], float] = time.time) -> Assembly:
     records = state.list_vdisks()
     stores: dict[int, BackingStore] = {}
     with contextlib.ExitStack() as opened:
-        for record in records:
-            stores[record.id] = store = open_store(state, record)
-            opened.callback(store.close)
+        disk_stores.sweep(state.folder, records)
+        for record in disk_stores.parents_first(records):
+            opened.callback(open_store(state, record, stores).close)
+        _undo_unfinished_writes(state, stores)
         _decide_who_manages(state)
         notes = _LoginNotes(state, now)
         bridge = build(state, stores, notes.note)
+        bridge.device.set_clock(now)
+        bridge.device.entropy = os.urandom
         opened.pop_all()
     return Assembly(state, bridge, stores, notes)
 
 
+def _undo_unfinished_writes(state: State, stores: dict[int, BackingStore]) -> None:
+    """Nobody may read what a WRITE ATOMIC that was killed has left."""
+    unfinished = WholeWrites(state.folder)
+    for record in state.list_vdisks():
+        try:
+            unfinished.recover(record.wwlun, stores[record.id])
+        except OSError as error:
+            raise Refusal(
+                f"vdisk {record.name}: an unfinished write cannot be undone ({error.strerror})",
+                "make its store, and the state folder, writable",
+            ) from None
+
+
 def _decide_who_manages(state: State) -> None:
     """The array starts: put each disk where it is to be by its preferred path."""
-    clean, failed = state.stopped_cleanly(), state.failed_controller()
-    owners = {}
-    for record in state.list_vdisks():
-        owner = ownership.at_start(record, clean=clean, failed=failed)
-        if owner != record.controller:
-            owners[record.id] = owner
+    moves = moves_at_start(
+        state.list_vdisks(), clean=state.stopped_cleanly(), failed=state.failed_controller()
+    )
     with state.transaction():
-        state.set_controllers(owners)
+        state.set_controllers(moves)
         state.note_start()
 
 
@@ -102,10 +116,10 @@ def build(
     return bridge
 
 
-def open_store(state: State, record: VdiskRecord) -> BackingStore:
-    """Open the store of a disk, for this process alone. Raises Refusal."""
+def open_store(state: State, record: VdiskRecord, stores: dict[int, BackingStore]) -> BackingStore:
+    """Open the store of a disk beside those that are open, its parent's among them. Raises Refusal."""
     try:
-        return disk_stores.open_store(state.folder, record)
+        return disk_stores.open_into(state.folder, record, stores)
     except StoreError as error:
         raise Refusal(f"vdisk {record.name}: {error}") from None
 

@@ -53,6 +53,8 @@ class ArrayEntry(_Entry, frozen=True):
     target_secret_file: str | None = None
     strict: bool | None = None
     serial_numbers: SerialNumbers | None = None
+    transition_time: int | None = None
+    implicit_transition: str | None = None
 
 
 class PortalEntry(_Entry, frozen=True):
@@ -273,6 +275,8 @@ def _array_entry(record: ArrayRecord) -> ArrayEntry:
         target_user=record.target_user or None,
         strict=record.strict,
         serial_numbers=record.serial_numbers,
+        transition_time=record.transition_time,
+        implicit_transition=record.implicit_transition,
     )
 
 

@@ -92,7 +92,8 @@ class ControlServer:
     def __init__(self, context: Context, *, request_seconds: float = REQUEST_SECONDS) -> None:
         self._context = context
         self._request_seconds = request_seconds
-        self._writing = asyncio.Lock()
+        live = context.live
+        self._writing = asyncio.Lock() if live is None else live.clones.changing
         self._server: asyncio.Server | None = None
         self._peers: set[asyncio.Task[None]] = set()
         self._verbs: set[asyncio.Task[Any]] = set()
@@ -156,7 +157,7 @@ class ControlServer:
         task.exception()  # mark as seen: the peer that should have got it may be gone
 
     async def _run(self, verb: Verb, values: Mapping[str, object], lax: bool, context: Context) -> Any:
-        if not verb.writes:
+        if verb.waits or not verb.writes:
             return await perform(verb, context, values, lax=lax)
         async with self._writing:
             answer = await perform(verb, context, values, lax=lax)

@@ -1,7 +1,7 @@
 """The controllers of a running array: its ownership of disks in time, and what a failure does to sessions.
 
-`array.ownership` decides; this module has the clock. It writes down what moved by itself, and ends the sessions
-of the targets that are host ports of a controller which fails.
+`array.ownership` decides; this module has the clock. It writes down which disks have moved, and ends the
+sessions of the targets that are host ports of a controller which fails.
 """
 
 from __future__ import annotations
@@ -69,23 +69,15 @@ class Controllers:
         for target in self._bridge.targets.values():
             if target.host_port.controller == controller:
                 self._end_sessions(target.name, f"controller {controller} failed")
-        self._keep_all()
 
     def recover(self) -> None:
         """The controller that is out of service comes back."""
         self._ownership.recover()
-        self._keep_all()
 
     def trespass(self, owners: dict[int, ControllerName]) -> None:
         """Move disks."""
         for number, controller in owners.items():
             self._ownership.trespass(number, controller)
-        self._keep_all()
-
-    def _keep_all(self) -> None:
-        """What a host has just moved may be on its way to the database: the last word is ours."""
-        for vdisk in self._bridge.array.vdisks.values():
-            self._keep(vdisk.disk)
 
     def _soon(self) -> None:
         if self._loop is not None:

@@ -12,6 +12,7 @@ Rules kept here:
     folder/array.db      this
     folder/serve.lock    who may write (server.lock)
     folder/vdisks/       the default place of file-backed virtual disks
+    folder/unfinished-writes/  what to undo after a crash (server.whole_writes)
 """
 
 import errno
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
 
+from backing_stores.chunk_map import SUFFIX as MAP_SUFFIX
 from mpxtarget.array import identity
 from mpxtarget.array.models import DEFAULT_MODEL, MAX_LUN, MIN_LUN, MODELS
 from mpxtarget.array.ownership import GROUP_IDS, other_controller, preferred_controller
@@ -109,6 +111,12 @@ _VDISK: Final = (
 )
 _INITIATOR: Final = "name, alias, chap_user, chap_secret, target_user, target_secret, first_seen, last_seen"
 _PRESENTATION: Final = "vdisk_id, initiator, lun"
+
+
+class _Rehearsed(Exception):  # noqa: N818 - rolls a transaction back
+    def __init__(self, record: VdiskRecord) -> None:
+        super().__init__()
+        self.record = record
 
 
 def _nothing_to_prepare(_state: "State") -> None:
@@ -232,7 +240,7 @@ class State:
             old = self.array()
             if (record.node_wwn, record.wwlun_base) != (old.node_wwn, old.wwlun_base):
                 raise Conflict("the World Wide Names of an array cannot be changed")
-            validation.array(record)
+            record = validation.array(record)
             for vdisk in self.list_vdisks():
                 _check_size(record, vdisk)
             if record.target_secret:
@@ -347,6 +355,24 @@ class State:
             self._check_vdisk(record)
             return replace(record, id=self._insert("vdisk", _VDISK, record))
 
+    def rehearse_vdisk(self, spec: VdiskSpec) -> VdiskRecord:
+        """What `add_vdisk` would make now, or its refusal; nothing is changed."""
+        try:
+            with self.transaction():
+                raise _Rehearsed(self.add_vdisk(spec))
+        except _Rehearsed as rehearsed:
+            return rehearsed.record
+
+    def check_resize(self, record: VdiskRecord, size: int) -> None:
+        """Raise Conflict if the size of a disk cannot become this one."""
+        if size != record.size and record.parent is not None:
+            raise Conflict(
+                f"{record.name} keeps the size that {self.get_vdisk(record.parent).name} had",
+                "a clone that is complete can be resized",
+            )
+        if size < record.size:
+            self._check_independent(record, "made smaller")
+
     def update_vdisk(self, record: VdiskRecord) -> VdiskRecord:
         """Keep a changed record of a virtual disk. World Wide LUN Name and block size cannot change, and who
         manages it is not configuration: `set_controllers` does that.
@@ -359,13 +385,7 @@ class State:
             validation.vdisk(record)
             _check_size(self.array(), record)
             self._check_vdisk(record)
-            if record.size != old.size and old.parent is not None:
-                raise Conflict(
-                    f"{old.name} keeps the size that {self.get_vdisk(old.parent).name} had",
-                    "a clone that is complete can be resized",
-                )
-            if record.size < old.size:
-                self._check_independent(old, "made smaller")
+            self.check_resize(old, record.size)
             self._update("vdisk", _VDISK, record, "id", record.id)
             return record
 
@@ -432,6 +452,11 @@ class State:
         if Path(place).parent == self.folder and Path(place).name.startswith(_OURS):
             raise Invalid(
                 f"{place} belongs to the array itself, hosts must not write to it", "name another file"
+            )
+        if Path(place).parent == self.folder / VDISK_FOLDER and place.endswith(MAP_SUFFIX):
+            raise Invalid(
+                f"{place} is where the map of a snapshot would be, hosts must not write to it",
+                "name another file",
             )
         for name, lun, wwlun, url in rows:
             if name.lower() == record.name.lower():

@@ -30,12 +30,14 @@ from mpxtarget.iscsi.output import ArenaPool
 from mpxtarget.iscsi.session import Session, Sessions
 from mpxtarget.pdu import LoginStatus
 from mpxtarget.server.assemble import Assembly, assemble
+from mpxtarget.server.clones import Clones
 from mpxtarget.server.controllers import Controllers
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.executor import Executor
 from mpxtarget.server.keeper import Keeper
 from mpxtarget.server.lanes import Completions
 from mpxtarget.server.transport import Transport
+from mpxtarget.server.whole_writes import WholeWrites
 
 if TYPE_CHECKING:
     from backing_stores import BackingStore
@@ -139,8 +141,11 @@ class TargetServer:
         self._completions = Completions()
         self._sessions = Sessions(self._node.attach, self._node.detach)
         self.keeper = Keeper(state, self._completions, self._vdisk_of)
-        self.executor = Executor(self._completions, lambda: self._sessions, self.keeper.keep)
+        self.executor = Executor(
+            self._completions, lambda: self._sessions, self.keeper.keep, WholeWrites(state.folder)
+        )
         self.controllers = Controllers(self.bridge, self.keeper.keep, self._end_sessions)
+        self.clones = Clones(state, self)
         self._around = Surroundings(self._node, self.executor, self._sessions, Limits(), secrets.token_bytes)
         self._arenas = ArenaPool()
         self._listeners: dict[int, tuple[PortalRecord, socket.socket]] = {}
@@ -157,6 +162,7 @@ class TargetServer:
         self._loop.add_reader(self._completions.fd, self._finished)
         self._timer = self._loop.call_later(TICK, self._tick)
         self.controllers.start()
+        self.clones.start()
         try:
             for portal in self.state.list_portals():
                 if portal.enabled:
@@ -178,11 +184,12 @@ class TargetServer:
             self._timer.cancel()
         self.controllers.stop()
         self.executor.abandon()
+        copied = await self.clones.close()
         # A store is closed only when no thread works on it: its descriptor may soon be another file's.
         patience = self._loop.time() + STOP_TIMEOUT
         while (stuck := self._stuck()) and self._loop.time() < patience:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.01)
-        if stuck:
+        if stuck or not copied:
             log.error("stopping without closing %s: its I/O does not come to an end", ", ".join(stuck))
         else:
             await asyncio.to_thread(self._assembly.close)

@@ -10,9 +10,11 @@ Rules kept here:
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from mpxtarget.array.models import MAX_LUN, MIN_LUN, MODELS
+from mpxtarget.array.ownership import MAX_TRANSITION_TIME, ImplicitTransition
 from mpxtarget.array.records import ArrayRecord, VdiskRecord
 from mpxtarget.bridge.portals import InvalidAddress, normalise_address, parse_advertise, shown
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord
@@ -161,11 +163,29 @@ def array(record: ArrayRecord) -> ArrayRecord:
             f"serial numbers are not those of a {record.serial_numbers!r}",
             f"use one of {', '.join(SERIAL_NUMBERS)}",
         )
+    if not 0 <= record.transition_time <= MAX_TRANSITION_TIME:
+        raise Invalid(
+            f"a transition time of {record.transition_time} seconds is more than {MAX_TRANSITION_TIME}",
+            "it is told to hosts in one byte",
+        )
+    record = replace(record, implicit_transition=implicit_transition(record.implicit_transition))
     name_template(record.name_template, record.bridge_serial)
     _user(record.target_user)
     if record.target_secret:
         secret(record.target_secret)
     return record
+
+
+def implicit_transition(text: str) -> str:
+    """When reads move a disk to the other controller, in its full form."""
+    try:
+        parsed = ImplicitTransition.parse(text)
+    except ValueError as error:
+        raise Invalid(
+            f"implicit transition: {error}",
+            "for example 3600:60 for more than 60 % of the reads of an hour, or off",
+        ) from None
+    return "off" if parsed is None else str(parsed)
 
 
 def name_template(template: str, serial: str) -> str:

@@ -15,9 +15,15 @@ from click.testing import CliRunner, Result
 from backing_stores import BackingStore
 from mpxtarget.bridge.bridge import Bridge
 from mpxtarget.cli.app import mpxtarget
+from mpxtarget.scsi.logical_unit import Disk
 from mpxtarget.server.assemble import assemble
+from mpxtarget.server.clones import Clones
 from mpxtarget.server.control import ControlServer
+from mpxtarget.server.controllers import Controllers
 from mpxtarget.server.errors import Refusal
+from mpxtarget.server.executor import Executor
+from mpxtarget.server.keeper import Keeper
+from mpxtarget.server.lanes import Completions
 from mpxtarget.server.lock import FolderLock
 from mpxtarget.server.state import PortalRecord, PortalSpec, State
 from mpxtarget.server.verbs import Context
@@ -52,28 +58,22 @@ class FakeSession:
     written_bytes: int = 8192
 
 
-class FakeExecutor:
-    """Nobody does I/O."""
-
-    def abandon(self, disk: object) -> None:
-        pass
-
-    def busy(self, disk: object) -> bool:
-        return False
-
-    def forget(self, disk: object) -> None:
-        pass
-
-
 class FakeTarget:
-    """`TargetServer` without sockets: the real bridge and stores, portals that are only noted."""
+    """`TargetServer` without sockets: the real bridge, stores and executor, portals that are only noted."""
 
     def __init__(self, state: State) -> None:
         self._assembly = assemble(state)
         self.started_at = time.time()
         self.bridge: Bridge = self._assembly.bridge
         self.stores: dict[int, BackingStore] = self._assembly.stores
-        self.executor = FakeExecutor()
+        self._completions = Completions()
+        asyncio.get_running_loop().add_reader(self._completions.fd, self._completions.drain)
+        self.executor = Executor(self._completions, lambda: ())
+        self.clones = Clones(state, self)
+        self.clones.start()
+        self.keeper = Keeper(state, self._completions, self._vdisk_of)
+        self.controllers = Controllers(self.bridge, self.keeper.keep, self._end_sessions)
+        self.controllers.start()
         self.open: dict[int, tuple[str, int]] = {}
         self.taken: set[tuple[str, int]] = set()
         self.logged_in: list[FakeSession] = []
@@ -81,6 +81,13 @@ class FakeTarget:
             if record.enabled:
                 self.open[record.id] = (record.address, record.port)
                 self.bridge.set_portal(record)
+
+    def _vdisk_of(self, disk: Disk) -> int | None:
+        vdisks = self.bridge.array.vdisks.items()
+        return next((number for number, vdisk in vdisks if vdisk.disk is disk), None)
+
+    def _end_sessions(self, target: str, _reason: str) -> None:
+        self.logged_in = [session for session in self.logged_in if session.target != target]
 
     async def open_portal(self, portal: PortalRecord) -> None:
         await asyncio.sleep(0)
@@ -107,8 +114,14 @@ class FakeTarget:
         self.logged_in = [s for s in self.logged_in if s.tsih != tsih]
         return len(self.logged_in) < before
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await self.clones.close()
+        self.controllers.stop()
+        while self.keeper.busy:
+            await asyncio.sleep(0.001)
         self._assembly.close()
+        asyncio.get_running_loop().remove_reader(self._completions.fd)
+        self._completions.close()
 
 
 @dataclass
@@ -180,7 +193,7 @@ def served(folder: Path) -> Iterator[Array]:
             ready.set()
             await made["stop"].wait()
             await control.stop()
-            target.close()
+            await target.close()
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -231,9 +231,13 @@ class _Planner:
                 "target_user",
                 "strict",
                 "serial_numbers",
+                "transition_time",
+                "implicit_transition",
             )
             if (value := getattr(entry, key)) is not None
         }
+        if entry.implicit_transition is not None:
+            given["implicit_transition"] = validation.implicit_transition(entry.implicit_transition)
         if entry.target_secret_file is not None:
             given["target_secret"] = self._secret("array.target_secret_file", entry.target_secret_file)
         new = replace(old, **given)

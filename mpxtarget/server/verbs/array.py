@@ -1,4 +1,4 @@
-"""The array as a whole: what it is, how it is, its controllers and the targets it is presented as."""
+"""The array as a whole: what it is, how it is, and the targets it is presented as."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mpxtarget.array.identity import plain
 from mpxtarget.array.models import MODELS
 from mpxtarget.array.records import ArrayRecord, SerialNumbers
 from mpxtarget.server.verbs import lun, portal, session
-from mpxtarget.server.verbs.base import Arguments, Context, NoArguments, Row, UsageError, Verb, together
+from mpxtarget.server.verbs.base import (
+    Arguments,
+    Context,
+    NoArguments,
+    Number,
+    Row,
+    UsageError,
+    Verb,
+    together,
+)
 
 if TYPE_CHECKING:
     from mpxtarget.array.array import Array
@@ -53,13 +64,19 @@ class ArrayRow(Row, frozen=True):
     bridge_serial: str
     node_wwn: str
     policy: str
+    transition_time: int
+    implicit_transition: str
 
 
 class SetArray(Arguments, frozen=True):
-    """What is left out stays as it is."""
+    """What is left out stays as it is.  `transition_time` in seconds; `implicit_transition` is
+    SECONDS:PERCENT, SECONDS:PERCENT:READS or off.
+    """
 
     strict: bool | None = None
     serial_numbers: SerialNumbers | None = None
+    transition_time: Number | None = None
+    implicit_transition: str | None = None
 
 
 class TargetRow(Row, frozen=True):
@@ -73,23 +90,6 @@ class TargetRow(Row, frozen=True):
     portal_group: int
     relative_id: int
     sessions: int
-
-
-class HostPortRow(Row, frozen=True):
-    """A host port of a controller."""
-
-    name: str
-    wwn: str
-
-
-class ControllerRow(Row, frozen=True):
-    """A controller and what it manages now."""
-
-    name: str
-    serial: str
-    target_port_group: int
-    host_ports: list[HostPortRow]
-    luns: list[str]
 
 
 def status(context: Context, _: NoArguments) -> Status:
@@ -134,15 +134,15 @@ def show(context: Context, _: NoArguments) -> ArrayRow:
         bridge_serial=record.bridge_serial,
         node_wwn=plain(record.node_wwn),
         policy=record.policy,
+        transition_time=record.transition_time,
+        implicit_transition=record.implicit_transition,
     )
 
 
 def set_array(context: Context, arguments: SetArray) -> ArrayRow:
-    """Change what the disks offer and tell; hosts that are logged in learn of it at once."""
+    """Change what the disks offer and tell, and how they move; it takes effect at once."""
     old = context.state.array()
-    given = {
-        key: value for key in ("strict", "serial_numbers") if (value := getattr(arguments, key)) is not None
-    }
+    given = {key: value for key, value in msgspec.structs.asdict(arguments).items() if value is not None}
     if not given:
         raise UsageError("nothing to set", "for example `mpxtarget array set --strict`")
     change(context, replace(old, **given))
@@ -167,24 +167,6 @@ def list_targets(context: Context, _: NoArguments) -> list[TargetRow]:
             sessions=counts.get(target.name, 0),
         )
         for target in _targets(context)
-    ]
-
-
-def list_controllers(context: Context, _: NoArguments) -> list[ControllerRow]:
-    """List the controllers, their host ports and the disks they manage."""
-    vdisks = context.state.list_vdisks()
-    array = _array(context)
-    return [
-        ControllerRow(
-            name=controller.name,
-            serial=array.record.controller_serial,
-            target_port_group=controller.group_id,
-            host_ports=[
-                HostPortRow(name=f"FP{port.number}", wwn=plain(port.wwn)) for port in controller.ports
-            ],
-            luns=[vdisk.name for vdisk in vdisks if vdisk.controller == controller.name],
-        )
-        for controller in array.controllers.values()
     ]
 
 
@@ -228,5 +210,4 @@ VERBS = (
     Verb("array/show", NoArguments, show, writes=False),
     Verb("array/set", SetArray, set_array, writes=True),
     Verb("target/list", NoArguments, list_targets, writes=False),
-    Verb("controller/list", NoArguments, list_controllers, writes=False),
 )

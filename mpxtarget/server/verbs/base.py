@@ -29,10 +29,13 @@ from mpxtarget.server.errors import Refusal
 if TYPE_CHECKING:
     from backing_stores import BackingStore
     from mpxtarget.array.array import Array
-    from mpxtarget.array.records import ArrayRecord, VdiskRecord
+    from mpxtarget.array.ownership import ControllerState
+    from mpxtarget.array.records import ArrayRecord, ControllerName, VdiskRecord
     from mpxtarget.bridge.bridge import Target
     from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
     from mpxtarget.scsi.logical_unit import Disk
+    from mpxtarget.server.clones import Clones
+    from mpxtarget.server.disk_io import DiskIo
     from mpxtarget.server.state import State
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class LiveBridge(Protocol):
 class LiveExecutor(Protocol):
     """The part of `server.executor.Executor` that verbs drive."""
 
+    def io_of(self, disk: Disk) -> DiskIo: ...
     def abandon(self, disk: Disk) -> None: ...
     def busy(self, disk: Disk) -> bool: ...
     def forget(self, disk: Disk) -> None: ...
@@ -102,6 +106,20 @@ class LiveSession(Protocol):
     def written_bytes(self) -> int: ...
 
 
+class LiveControllers(Protocol):
+    """The part of `server.controllers.Controllers` that verbs drive."""
+
+    @property
+    def out_of_service(self) -> ControllerName | None: ...
+    @property
+    def seconds_left(self) -> float | None: ...
+    def state(self, controller: ControllerName) -> ControllerState: ...
+    def owners(self) -> dict[int, ControllerName]: ...
+    def fail(self, controller: ControllerName, seconds: float | None = None) -> None: ...
+    def recover(self) -> None: ...
+    def trespass(self, owners: dict[int, ControllerName]) -> None: ...
+
+
 class Live(Protocol):
     """The part of `server.target.TargetServer` that verbs drive."""
 
@@ -112,7 +130,11 @@ class Live(Protocol):
     @property
     def executor(self) -> LiveExecutor: ...
     @property
+    def controllers(self) -> LiveControllers: ...
+    @property
     def stores(self) -> dict[int, BackingStore]: ...
+    @property
+    def clones(self) -> Clones: ...
     async def open_portal(self, portal: PortalRecord, /) -> None: ...
     async def close_portal(self, portal_id: int, /) -> None: ...
     def portal_addresses(self) -> dict[int, tuple[str, int]]: ...
@@ -192,6 +214,7 @@ class Verb:
     writes: bool  # needs the lock of the state folder; POST only
     streams: bool = False  # reports progress line by line
     secrets: bool = False  # its arguments hold secrets: they are never logged
+    waits: bool = False  # takes long and changes nothing itself: other verbs go on beside it
 
     @property
     def summary(self) -> str:

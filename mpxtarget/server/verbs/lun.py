@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -43,7 +44,9 @@ class Presented(Row, frozen=True):
 class LunRow(Row, frozen=True):
     """A virtual disk as it is listed.
 
-    `lun` is null when only presentations show it; `wwlun` is 32 hex digits.
+    `lun` is null when only presentations show it; `wwlun` is 32 hex digits. `parent` is what a snapshot, or a
+    clone that is being copied, depends on, `own` how many of its bytes are not read from there. `condition`
+    is good, copying, invalid (a block of the parent could not be preserved) or damaged (a file is missing).
     """
 
     name: str
@@ -55,6 +58,10 @@ class LunRow(Row, frozen=True):
     preferred: str
     controller: str
     wwlun: str
+    kind: str
+    parent: str | None
+    condition: str
+    own: int | None
     presented: list[Presented]
 
 
@@ -108,11 +115,25 @@ def rows(context: Context) -> list[LunRow]:
     presented: dict[int, list[PresentationRecord]] = {}
     for presentation in context.state.list_presentations():
         presented.setdefault(presentation.vdisk_id, []).append(presentation)
-    return [row(record, presented.get(record.id, ())) for record in context.state.list_vdisks()]
+    records = context.state.list_vdisks()
+    names = {record.id: record.name for record in records}
+    return [
+        _row(context, record, names.get(record.parent or 0), presented.get(record.id, ()))
+        for record in records
+    ]
 
 
-def row(record: VdiskRecord, presented: list[PresentationRecord] | tuple[()] = ()) -> LunRow:
+def _row(
+    context: Context,
+    record: VdiskRecord,
+    parent: str | None,
+    presented: Sequence[PresentationRecord],
+) -> LunRow:
     """A virtual disk as it is listed."""
+    progress = None
+    if record.parent is not None:
+        store = None if context.live is None else context.live.stores.get(record.id)
+        progress = disk_stores.progress(context.folder, record, store)
     return LunRow(
         name=record.name,
         lun=record.lun,
@@ -123,12 +144,19 @@ def row(record: VdiskRecord, presented: list[PresentationRecord] | tuple[()] = (
         preferred=record.preferred,
         controller=record.controller,
         wwlun=record.wwlun.hex(),
+        kind=record.kind,
+        parent=parent,
+        condition="good" if progress is None else progress.condition,
+        own=None if progress is None else progress.own,
         presented=[Presented(initiator=p.initiator, lun=p.lun) for p in presented],
     )
 
 
-def _row(context: Context, record: VdiskRecord) -> LunRow:
-    return row(record, [p for p in context.state.list_presentations() if p.vdisk_id == record.id])
+def row_of(context: Context, record: VdiskRecord) -> LunRow:
+    """One virtual disk as it is listed."""
+    parent = None if record.parent is None else context.state.get_vdisk(record.parent).name
+    presented = [p for p in context.state.list_presentations() if p.vdisk_id == record.id]
+    return _row(context, record, parent, presented)
 
 
 def find(state: State, lun: int | str) -> VdiskRecord:
@@ -169,13 +197,20 @@ async def create_lun(context: Context, arguments: CreateLun) -> LunRow:
     )
     if arguments.existing and not size:
         spec = replace(spec, size=size_of_store(context, spec))
-    return row(add(context, spec, create=not arguments.existing))
+    return row_of(context, add(context, spec, create=not arguments.existing))
 
 
 async def remove_lun(context: Context, arguments: RemoveLun) -> LunRow:
     """Remove a virtual disk; its store stays, unless its data is to be deleted."""
     record = find(context.state, arguments.lun)
-    before = _row(context, record)
+    if record.parent is not None and not arguments.delete_data:
+        raise Refusal(
+            f"the data of {record.kind} {record.name} is of no use without its parent",
+            f"say --delete-data to lose it, or `mpxtarget lun wait {record.name}` first to keep it"
+            if record.kind == "clone"
+            else f"say --delete-data to lose it, or keep a copy: `mpxtarget lun clone {record.name} NAME`",
+        )
+    before = row_of(context, record)
     await remove(context, record)
     if arguments.delete_data:
         try:
@@ -199,7 +234,7 @@ async def resize_lun(context: Context, arguments: ResizeLun) -> LunRow:
             would_cut(record, size),
             "shrink the file system on the host first, then say --force",
         )
-    return _row(context, await resize(context, record, size))
+    return row_of(context, await resize(context, record, size))
 
 
 async def present_lun(context: Context, arguments: PresentLun) -> LunRow:
@@ -215,14 +250,14 @@ async def present_lun(context: Context, arguments: PresentLun) -> LunRow:
     if at is None:
         at = _free_lun(context, record, initiator)
     await present(context, PresentationRecord(record.id, initiator, at))
-    return _row(context, record)
+    return row_of(context, record)
 
 
 async def unpresent_lun(context: Context, arguments: UnpresentLun) -> LunRow:
     """End the presentation of a virtual disk to an initiator."""
     record = find(context.state, arguments.lun)
     await unpresent(context, record.id, arguments.initiator)
-    return _row(context, record)
+    return row_of(context, record)
 
 
 def would_cut(record: VdiskRecord, size: int) -> str:
@@ -283,23 +318,31 @@ async def remove(context: Context, record: VdiskRecord) -> None:
             undo.callback(live.bridge.add_vdisk, record, live.stores[record.id])
             live.bridge.remove_vdisk(record.id)
     if live is not None:
-        await _let_go(live, record.id, disk)
+        await _let_go(live, record.id, disk, record.parent)
 
 
-async def _let_go(live: Live, vdisk_id: int, disk: Disk) -> None:
+async def _let_go(live: Live, vdisk_id: int, disk: Disk, parent_id: int | None) -> None:
     """Close the store of a disk that is gone, as soon as no thread works on it any more.
 
     I/O that hangs must not hang the verbs too: such a store stays open until the target stops.
     """
     import asyncio
 
+    from mpxtarget.server import clones
+
     store = live.stores.pop(vdisk_id)
+    copied = await live.clones.end(vdisk_id)
     live.executor.abandon(disk)
     try:
         async with asyncio.timeout(LET_GO_SECONDS):
             while live.executor.busy(disk):  # noqa: ASYNC110 - once per removed disk, nobody sets an event for it
                 await asyncio.sleep(0.01)
-    except TimeoutError:
+            snapshot = disk_stores.snapshot_of(store)
+            if copied and snapshot is not None and parent_id is not None:
+                await clones.leave(live, parent_id, snapshot)
+    except (TimeoutError, Refusal):
+        copied = False
+    if not copied:
         log.error("%s stays open: its I/O does not come to an end", store.url)
         return
     live.executor.forget(disk)
@@ -332,6 +375,7 @@ async def resize(context: Context, record: VdiskRecord, size: int) -> VdiskRecor
     """
     if size == record.size:
         return record
+    context.state.check_resize(record, size)
     if not context.stores:
         return _set_size(context, record, size)
     live = context.live
