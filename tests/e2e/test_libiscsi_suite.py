@@ -87,10 +87,8 @@ SUITES = {
 
 NOT_OFFERED = "the command is not offered yet"
 FULLY_PROVISIONED = "the disks do not offer thin provisioning to initiators yet, so the test does not apply"
-NO_RESERVATIONS = "persistent reservations are not offered yet"
 SKIPPED = {
     "CompareAndWrite": NOT_OFFERED,
-    "ExtendedCopy": NOT_OFFERED,
     "GetLBAStatus": NOT_OFFERED,
     "Inquiry.BlockLimits": FULLY_PROVISIONED,
     "MultipathIO.CompareAndWriteAsync": NOT_OFFERED,
@@ -98,16 +96,9 @@ SKIPPED = {
     "Prefetch10": NOT_OFFERED,
     "Prefetch16": NOT_OFFERED,
     "PreventAllow": "a disk of an array has no medium to remove",
-    "PrinReadKeys.Truncate": NO_RESERVATIONS,
-    "PrinReportCapabilities": NO_RESERVATIONS,
-    "ProutClear": NO_RESERVATIONS,
-    "ProutPreempt": NO_RESERVATIONS,
-    "ProutRegister": NO_RESERVATIONS,
-    "ProutReserve": NO_RESERVATIONS,
     "ReadDefectData10": NOT_OFFERED,
     "ReadDefectData12": NOT_OFFERED,
     "ReadOnly": "needs a write-protected disk; this one is written to",
-    "ReceiveCopyResults": NOT_OFFERED,
     "Reserve6.TargetColdReset": "a cold reset, which ends all sessions, is not offered yet",
     "Sanitize": "it takes --allow-sanitize, and the command is not offered",
     "StartStopUnit.Simple": "a disk of an array has no medium to remove",
