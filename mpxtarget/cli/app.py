@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mpxtarget.cli import array, initiator, listings, lun, portal, serve
+from mpxtarget.cli import array, controller, initiator, listings, lun, portal, serve
 from mpxtarget.cli.calls import Failure, WrongUsage, call, failures, settings_of
 from mpxtarget.cli.options import (
     json_option,
@@ -257,5 +257,12 @@ def completion(shell: str) -> None:
 
 
 mpxtarget.add_command(serve.serve)
-for _group in (array.array, portal.portal, lun.lun, initiator.initiator, *listings.GROUPS):
+for _group in (
+    array.array,
+    portal.portal,
+    lun.lun,
+    initiator.initiator,
+    controller.controller,
+    *listings.GROUPS,
+):
     mpxtarget.add_command(_group)

@@ -38,12 +38,36 @@ def show(as_json: bool) -> None:
     help="Offer what the model's firmware offered, or all that this target can.",
 )
 @serial_numbers_option(default=None)
-def set_(strict: bool | None, serial_numbers: str | None) -> None:
-    """Change what the disks offer and tell.
+@click.option(
+    "--transition-time",
+    metavar="SECONDS",
+    type=int,
+    help="How long a LUN that moves to the other controller is in transition, and not accessible.",
+)
+@click.option(
+    "--implicit-transition",
+    metavar="SECONDS:PERCENT[:READS]|off",
+    help="Move a LUN when more than PERCENT of its reads, at least READS, came in by the other controller"
+    " within SECONDS.",
+)
+def set_(
+    strict: bool | None,
+    serial_numbers: str | None,
+    transition_time: int | None,
+    implicit_transition: str | None,
+) -> None:
+    """Change what the disks offer and tell, and how they move between controllers.
 
-    Hosts that are logged in learn of it at once: every path reports INQUIRY DATA HAS CHANGED.
+    It takes effect at once. When what the disks offer or tell changes, every path of hosts that are logged in
+    reports INQUIRY DATA HAS CHANGED.
     """
-    click.echo(_page(call("array/set", {"strict": strict, "serial_numbers": serial_numbers})))
+    values = {
+        "strict": strict,
+        "serial_numbers": serial_numbers,
+        "transition_time": transition_time,
+        "implicit_transition": implicit_transition,
+    }
+    click.echo(_page(call("array/set", values)))
 
 
 def _page(row: dict[str, Any]) -> str:
@@ -60,5 +84,18 @@ def _page(row: dict[str, Any]) -> str:
         ("bridge", row["bridge_serial"]),
         ("node WWN", row["node_wwn"]),
         ("policy", row["policy"]),
+        ("transition", _transition(row["transition_time"])),
+        ("implicit", _implicit(row["implicit_transition"])),
     ]
     return "\n".join([printable(row["name"]), *(f"  {name:<16}{fact}" for name, fact in facts)])
+
+
+def _transition(seconds: int) -> str:
+    return f"a LUN that moves is in transition for {seconds} s" if seconds else "a LUN moves at once"
+
+
+def _implicit(rule: str) -> str:
+    if rule == "off":
+        return "off: no LUN moves because of its reads"
+    window, percent, reads = rule.split(":")
+    return f"{rule}: more than {percent} % of at least {reads} reads in {window} s"

@@ -282,8 +282,8 @@ def trespass(lun: str, to: str | None, as_json: bool) -> None:
 def prefer(lun: str, preferred: str, as_json: bool) -> None:
     """Change the preferred path of a virtual disk.
 
-    It decides which controller manages the disk after the next start, and whether the disk goes back to it when
-    it failed and has come back. It moves nothing now.
+    It decides which controller manages the disk after the next start, and whether the disk goes back to it
+    when it has failed and comes back. It moves nothing now.
     """
     row = call("lun/prefer", {"lun": lun, "preferred": preferred})
     if as_json:

@@ -117,7 +117,7 @@ class FakeTarget:
     async def close(self) -> None:
         await self.clones.close()
         self.controllers.stop()
-        while self.keeper.busy:
+        while self.keeper.busy:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.001)
         self._assembly.close()
         asyncio.get_running_loop().remove_reader(self._completions.fd)
