@@ -1,4 +1,4 @@
-"""Names, identifiers and responses of CHAP are read in the form that each has, and no other (RFC 7143 12.1.3).
+"""CHAP reads names, identifiers and responses in the form that each has, and in no other (RFC 7143 12.1.3).
 
 The cases are those of the newest iscsi-test-cu: targets have read each of them wrongly.
 """
