@@ -339,6 +339,15 @@ class Disk(LogicalUnit):
             reservations=self.reservations.kept,
         )
 
+    def restore(self, kept: Kept) -> None:
+        """Be as it was when power was lost; who manages the disk is not in this. Raises ValueError for what
+        can never have been kept.
+        """
+        self.identifying_information = kept.identifying_information
+        self.identifying_text = kept.identifying_text
+        self.reservations.restore(kept.reservations)
+        self.changed()
+
     @property
     def is_thin(self) -> bool:
         """Whether blocks can be unmapped (LBPME of READ CAPACITY(16)); they then read as zeros (LBPRZ)."""

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from backing_stores import BackingStore, StoreError
-from mpxtarget.array.array import Array
+from mpxtarget.array.array import Array, Vdisk
 from mpxtarget.array.ownership import moves_at_start
 from mpxtarget.bridge.bridge import Bridge
+from mpxtarget.scsi.logical_unit import Kept
 from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.state import State, VdiskRecord
@@ -107,13 +108,23 @@ def build(
     """The array and bridge of the records, with stores that are open."""
     array = Array(state.array(), state.failed_controller())
     for record in state.list_vdisks():
-        array.add_vdisk(record, stores[record.id])
+        vdisk = array.add_vdisk(record, stores[record.id])
+        kept = state.kept(record.id)
+        if kept is not None:
+            _restore(state, vdisk, kept)
     bridge = Bridge(array, initiator_seen)
     for initiator in state.list_initiators():
         bridge.set_initiator(initiator)
     for presentation in state.list_presentations():
         bridge.present(presentation)
     return bridge
+
+
+def _restore(state: State, vdisk: Vdisk, kept: Kept) -> None:
+    try:
+        vdisk.disk.restore(kept)
+    except ValueError as error:
+        raise state.damaged(f"what it keeps about {vdisk.record.name}: {error}") from None
 
 
 def open_store(state: State, record: VdiskRecord, stores: dict[int, BackingStore]) -> BackingStore:

@@ -446,6 +446,10 @@ class State:
         except (msgspec.MsgspecError, KeyError) as error:
             raise self._database.damaged(f"what it keeps about vdisk {vdisk_id}: {error}") from None
 
+    def damaged(self, what: str) -> Refusal:
+        """The database says what cannot be."""
+        return self._database.damaged(what)
+
     def _check_vdisk(self, record: VdiskRecord) -> None:
         rows = self._database.run("SELECT name, lun, wwlun, store_url FROM vdisk WHERE id != ?", record.id)
         place = self._place(record.store_url)
