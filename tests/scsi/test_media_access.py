@@ -195,26 +195,3 @@ def test_prevention_of_removal_is_accepted_and_changes_nothing(
 ) -> None:
     assert path.send(f"1E 00 00 00 {prevent:02X}") == Reply(GOOD)
     assert path.plan(STOP) == Flush(array.disk, 0, array.disk.blocks * 512, immediate=False)
-
-
-@pytest.mark.conformance("MSC-001")
-def test_default_self_test_passes(path: Path) -> None:
-    for lun in (0, 1):
-        assert path.send("1D 04 00 00 00", lun) == Reply(GOOD)
-        assert path.send("1D 10 00 00 00", lun) == Reply(GOOD)
-
-
-@pytest.mark.conformance("MSC-001", "OPC-001")
-@pytest.mark.parametrize(
-    ("cdb", "pointer"),
-    [
-        ("1D 20 00 00 00", (1, 7)),
-        ("1D E0 00 00 00", (1, 7)),
-        ("1D 10 00 00 04", (3, None)),
-        ("1D 10 00 01 00", (3, None)),
-    ],
-)
-def test_other_self_tests_are_refused(path: Path, cdb: str, pointer: tuple[int, int | None]) -> None:
-    sense = path.sense(cdb)
-    assert sense.code == (5, 0x2400)
-    assert sense.pointer == ("CDB", *pointer)

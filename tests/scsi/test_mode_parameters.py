@@ -12,6 +12,8 @@ ALL = [0x01, 0x02, 0x03, 0x04, 0x08, 0x0A, 0x1A, 0x1C]
 LENGTHS = {0x01: 12, 0x02: 16, 0x03: 24, 0x04: 24, 0x08: 20, 0x0A: 12, 0x1A: 40, 0x1C: 12}
 CURRENT, CHANGEABLE, DEFAULT, SAVED = range(4)
 
+CONTROL_EXTENSION = bytes.fromhex("4A01 001C 07").ljust(32, b"\0")
+
 CONTROL = bytes.fromhex("0A0A 00 10 00 00 0000 FFFF 0000")
 CACHING = bytes.fromhex("0812 04").ljust(20, b"\0")
 HEADER_6, HEADER_10 = bytes(4), bytes(8)
@@ -41,6 +43,17 @@ def pages(data: bytes) -> dict[int, bytes]:
     return found
 
 
+def pages_and_subpages(data: bytes) -> dict[tuple[int, int], bytes]:
+    """The pages after a header without block descriptors, by page code and subpage code."""
+    found = {}
+    while data:
+        long = bool(data[0] & 0x40)
+        length = 4 + int.from_bytes(data[2:4], "big") if long else 2 + data[1]
+        found[data[0] & 0x3F, data[1] if long else 0] = data[:length]
+        data = data[length:]
+    return found
+
+
 def select(path: Path, data: bytes, opcode: int = 0x15, flags: int = 0x10) -> Reply:
     """MODE SELECT(6) or (10)."""
     length = f"{len(data):02X}" if opcode == 0x15 else f"000000{len(data):04X}"
@@ -49,20 +62,44 @@ def select(path: Path, data: bytes, opcode: int = 0x15, flags: int = 0x10) -> Re
 
 @pytest.mark.conformance("MOD-002", "MOD-003", "MOD-006", "MOD-007")
 @pytest.mark.parametrize("control", [CURRENT, CHANGEABLE, DEFAULT])
-@pytest.mark.parametrize("subpage", ["00", "FF"])
-def test_all_pages_ascending(path: Path, control: int, subpage: str) -> None:
-    found = pages(path.read(f"1A 08 {control << 6 | 0x3F:02X} {subpage} FF")[4:])
+def test_all_pages_ascending(path: Path, control: int) -> None:
+    found = pages(path.read(f"1A 08 {control << 6 | 0x3F:02X} 00 FF")[4:])
     assert list(found) == ALL
     assert {code: len(page) for code, page in found.items()} == LENGTHS
 
 
+@pytest.mark.conformance("MOD-002", "MOD-003", "MOD-006", "MOD-007")
+@pytest.mark.parametrize("control", [CURRENT, CHANGEABLE, DEFAULT])
+@pytest.mark.parametrize("cdb", ["1A 08 {} FF FF", "5A 08 {} FF 000000 00FF"])
+def test_all_pages_and_subpages_ascending(path: Path, control: int, cdb: str) -> None:
+    data = path.read(cdb.format(f"{control << 6 | 0x3F:02X}"))
+    found = pages_and_subpages(data[4:] if cdb.startswith("1A") else data[8:])
+    assert list(found) == sorted([*((code, 0) for code in ALL), (0x0A, 1)])
+    assert len(found[0x0A, 1]) == 32
+
+
 @pytest.mark.conformance("MOD-002", "MOD-006")
 @pytest.mark.parametrize("code", ALL)
-@pytest.mark.parametrize("subpage", ["00", "FF"])
-def test_one_page_is_the_one_among_all(path: Path, code: int, subpage: str) -> None:
+def test_one_page_is_the_one_among_all(path: Path, code: int) -> None:
     everything = pages(sense_6(path)[4:])
-    assert path.read(f"1A 08 {code:02X} {subpage} FF")[4:] == everything[code]
+    assert path.read(f"1A 08 {code:02X} 00 FF")[4:] == everything[code]
     assert sense_10(path, code)[8:] == everything[code]
+
+
+@pytest.mark.conformance("MOD-002", "MOD-006")
+@pytest.mark.parametrize("code", ALL)
+def test_subpage_ff_is_all_of_one_code(path: Path, code: int) -> None:
+    everything = pages_and_subpages(path.read("1A 08 3F FF FF")[4:])
+    found = pages_and_subpages(path.read(f"1A 08 {code:02X} FF FF")[4:])
+    assert found == {key: page for key, page in everything.items() if key[0] == code}
+
+
+@pytest.mark.conformance("MOD-006", "MSC-004", "LAY-001")
+def test_control_extension_page_tells_of_the_clock_and_of_implicit_access_states(path: Path) -> None:
+    # TCMOS, SCSIP, IALUAE; no command priority, no limit to sense data
+    for control in (CURRENT, DEFAULT):
+        assert path.read(f"1A 08 {control << 6 | 0x0A:02X} 01 FF")[4:] == CONTROL_EXTENSION
+    assert path.read("1A 08 4A 01 FF")[4:] == CONTROL_EXTENSION[:4] + bytes(28)
 
 
 @pytest.mark.conformance("MOD-002", "MOD-007", "OPC-001")
@@ -74,7 +111,9 @@ def test_unknown_page_is_refused(path: Path, code: int) -> None:
 
 
 @pytest.mark.conformance("MOD-002", "OPC-001")
-@pytest.mark.parametrize("cdb", ["1A 00 0A 01 FF", "1A 00 3F 01 FF", "5A 00 1C 02 000000 00FF"])
+@pytest.mark.parametrize(
+    "cdb", ["1A 00 0A 02 FF", "1A 00 08 01 FF", "1A 00 3F 01 FF", "5A 00 1C 02 000000 00FF"]
+)
 def test_unknown_subpage_is_refused(path: Path, cdb: str) -> None:
     sense = path.sense(cdb)
     assert sense.code == (5, 0x2400)
@@ -88,7 +127,7 @@ def test_there_are_no_saved_values(path: Path, cdb: str) -> None:
 
 
 @pytest.mark.conformance("MOD-001", "MOD-006")
-def test_changeable_values_are_wce_d_sense_and_swp(path: Path) -> None:
+def test_changeable_values_are_wce_d_sense_swp_and_tas(path: Path) -> None:
     found = pages(sense_6(path, control=CHANGEABLE)[4:])
     ones = {
         (code, byte, bit)
@@ -97,7 +136,7 @@ def test_changeable_values_are_wce_d_sense_and_swp(path: Path) -> None:
         for bit in range(8)
         if page[byte] >> bit & 1
     }
-    assert ones == {(0x08, 2, 2), (0x0A, 2, 2), (0x0A, 4, 3)}
+    assert ones == {(0x08, 2, 2), (0x0A, 2, 2), (0x0A, 4, 3), (0x0A, 5, 6)}
 
 
 @pytest.mark.conformance("MOD-001")
@@ -171,15 +210,17 @@ def test_control_page_tells_what_this_target_does(path: Path) -> None:
 
 
 @pytest.mark.conformance("MOD-008", "MOD-010", "LAY-001")
-@given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0x15, 0x55]))
-def test_selected_values_are_in_force_and_read_back(wce: bool, d_sense: bool, swp: bool, opcode: int) -> None:
+@given(st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0x15, 0x55]))
+def test_selected_values_are_in_force_and_read_back(
+    wce: bool, d_sense: bool, swp: bool, tas: bool, opcode: int
+) -> None:
     array = Array()
     path = array.path()
     caching = bytes((8, 18, 4 * wce)) + bytes(17)
-    control = bytes((10, 10, 4 * d_sense, 0x10, 8 * swp)) + CONTROL[5:]
+    control = bytes((10, 10, 4 * d_sense, 0x10, 8 * swp, 64 * tas)) + CONTROL[6:]
     data = (HEADER_6 if opcode == 0x15 else HEADER_10) + caching + control
     assert select(path, data, opcode).status == GOOD
-    assert array.disk.mode == ModeParameters(wce, d_sense, swp)
+    assert array.disk.mode == ModeParameters(wce, d_sense, swp, tas)
     found = pages(sense_6(path)[4:])
     assert found[0x08] == caching
     assert found[0x0A] == control
@@ -191,6 +232,7 @@ def test_what_mode_sense_gives_can_be_selected_as_it_is(path: Path, array: Array
         assert select(path, sense_6(path, dbd=dbd)).status == GOOD
         assert select(path, sense_10(path, flags=dbd), 0x55).status == GOOD
     assert select(path, sense_10(path, flags=0x10), 0x55).status == GOOD
+    assert select(path, path.read("1A 08 3F FF FF")).status == GOOD
     assert array.disk.mode == ModeParameters()
 
 
@@ -232,6 +274,9 @@ def test_list_shorter_than_its_header_is_refused_unseen(path: Path, cdb: str) ->
         HEADER_6 + CACHING[:1],
         HEADER_6 + CACHING[:19],
         HEADER_6 + CACHING + CONTROL[:5],
+        HEADER_6 + CONTROL_EXTENSION[:1],
+        HEADER_6 + CONTROL_EXTENSION[:3],
+        HEADER_6 + CONTROL_EXTENSION[:31],
         bytes.fromhex("00000008") + bytes(7),
     ],
 )
@@ -250,7 +295,12 @@ def test_truncated_page_is_refused(path: Path, data: bytes) -> None:
         (bytes.fromhex("00 00 00 08 00000001 00 000200"), (4, None)),
         (bytes.fromhex("00 00 00 08 00000000 00 000400"), (9, None)),
         (HEADER_6 + bytes.fromhex("0902 0000"), (4, 5)),
-        (HEADER_6 + bytes.fromhex("480A") + CONTROL[2:], (4, 6)),
+        (HEADER_6 + bytes.fromhex("480A") + CONTROL[2:], (5, None)),
+        (HEADER_6 + bytes.fromhex("4A00") + CONTROL[2:], (4, 6)),
+        (HEADER_6 + bytes.fromhex("4A02") + CONTROL_EXTENSION[2:], (5, None)),
+        (HEADER_6 + bytes.fromhex("4A01 001B") + bytes(27), (6, None)),
+        (HEADER_6 + CONTROL_EXTENSION[:4] + b"\x05" + CONTROL_EXTENSION[5:], (8, 1)),
+        (HEADER_6 + CONTROL_EXTENSION + CONTROL_EXTENSION, (36, 5)),
         (HEADER_6 + bytes.fromhex("0810") + bytes(16), (5, None)),
         (HEADER_6 + CACHING[:2] + b"\x05" + CACHING[3:], (6, 0)),
         (HEADER_6 + CACHING + CONTROL[:3] + b"\x00" + CONTROL[4:], (27, 4)),
@@ -308,3 +358,33 @@ def test_a_page_comes_once_in_a_list(path: Path, array: Array) -> None:
     assert parse_sense(reply.sense).code == (5, 0x2600)
     assert parse_sense(reply.sense).pointer == ("data", 4 + 20, 5)
     assert array.disk.mode == ModeParameters()
+
+
+@pytest.mark.conformance("SBC-009", "MOD-005", "CDB-009")
+def test_store_that_cannot_be_durable_says_so() -> None:
+    array = Array({1: make_disk(durable=False)})
+    path = array.path()
+    assert sense_6(path)[2] == 0x00  # DPOFUA 0
+    assert pages(sense_6(path)[4:])[0x08][2] == 0x04  # WCE 1
+    assert pages(sense_6(path, control=CHANGEABLE)[4:])[0x08][2] == 0x00
+    sense = parse_sense(select(path, HEADER_6 + CACHING[:2] + bytes(18)).sense)
+    assert sense.code == (5, 0x2600)
+    assert sense.pointer == ("data", 6, 2)
+    assert select(path, HEADER_6 + CACHING).status == GOOD
+
+
+@pytest.mark.conformance("SBC-009", "CDB-009", "OPC-001")
+@pytest.mark.parametrize(
+    "opcode", ["28", "2A", "2E", "2F", "88", "89", "8A", "8B", "8E", "8F", "A8", "AA", "AE", "AF"]
+)
+def test_without_dpofua_neither_bit_is_accepted(opcode: str) -> None:
+    path = Array({1: make_disk(durable=False)}).path()
+    durable = Array().path()
+    for bit in (4,) if opcode in ("2E", "2F", "8E", "8F", "AE", "AF") else (3, 4):
+        cdb = bytearray(bytes.fromhex(opcode).ljust(16, b"\0"))
+        cdb[1] = 1 << bit
+        sense = path.sense(cdb.hex())
+        assert sense.code == (5, 0x2400)
+        assert sense.pointer == ("CDB", 1, bit)
+        plan = durable.plan(cdb.hex())
+        assert not isinstance(plan, Reply) or plan.status == GOOD

@@ -7,6 +7,7 @@ from scsi_initiator import NAA, PORTS, Array, Path, make_disk
 
 DISK_LUN, CONSOLE_LUN = 1, 0
 LU, PORT, DEVICE = 0, 1, 2
+TASK_ATTRIBUTES = 0x01
 T10, NAA_TYPE, RELATIVE_PORT, PORT_GROUP, SCSI_NAME = 1, 3, 4, 5, 8
 
 
@@ -144,6 +145,18 @@ def test_pages_of_two_ports_are_not_mixed_up(array: Array) -> None:
     before = page(first, 0x83)
     assert page(second, 0x83) != before
     assert page(first, 0x83) == before
+
+
+@pytest.mark.conformance("VPD-009", "LUN-013")
+@pytest.mark.parametrize(("lun", "cache"), [(DISK_LUN, 0x01), (CONSOLE_LUN, 0x00)])
+def test_extended_inquiry_tells_what_is_so(path: Path, lun: int, cache: int) -> None:
+    # SIMPSUP; V_SUP for what has a cache; LUICLR, for REPORT LUNS clears its condition on every unit
+    assert page(path, 0x86, lun) == bytes((0, TASK_ATTRIBUTES, cache, 0x01)) + bytes(56)
+
+
+@pytest.mark.conformance("VPD-010", "MOD-009")
+def test_every_mode_page_is_shared(path: Path) -> None:
+    assert page(path, 0x87) == bytes.fromhex("3F FF 00 00")
 
 
 @pytest.mark.conformance("VPD-011", "ALU-002")
