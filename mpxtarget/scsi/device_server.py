@@ -1,6 +1,6 @@
 """The device server: from a CDB to a plan, by the checks of SAM-5 in their order.
 
-    LUN exists -> unit attention -> asymmetric access state -> reservation -> CDB fields -> power condition
+    LUN exists -> unit attention -> asymmetric access state -> reservation -> CDB fields -> sanitized, started
 
 INQUIRY, REPORT LUNS and REQUEST SENSE pass the unit attention check; a LUN that is not mapped is answered by
 a stand-in that knows those three (SAM-5 5.11).  Nothing an initiator can send makes `plan` raise.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpxtarget.scsi import sanitize
 from mpxtarget.scsi.codes import Status
 from mpxtarget.scsi.command import Call, Command
 from mpxtarget.scsi.commands import command_set
@@ -79,6 +80,9 @@ def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> 
         if disk.is_reserved and disk.forbids(nexus, command.reserved_class(cdb)):
             return _RESERVATION_CONFLICT
     command.check(cdb)
-    if disk is not None and disk.stopped and command.needs_medium:
-        raise CheckCondition(NOT_STARTED)
+    if disk is not None:
+        if disk.unsanitized is not None:
+            sanitize.check(disk, command.name)
+        if disk.stopped and command.needs_medium:
+            raise CheckCondition(NOT_STARTED)
     return command.handler(Call(nexus, itl, lu, cdb, command, commands))

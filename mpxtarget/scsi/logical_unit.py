@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpxtarget.scsi.copy.tokens import RodToken
     from mpxtarget.scsi.diagnostics import SelfTestResult
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
+    from mpxtarget.scsi.sanitize import Progress
 
 VERSION_SPC_3: Final = 0x05
 VERSION_SPC_4: Final = 0x06
@@ -70,6 +71,8 @@ class Kept:
     identifying_text: bytes = b""
     reservations: KeptReservations | None = None
     """Registrations and the persistent reservation, while a host wants them kept (APTPL)."""
+    unsanitized: bool | None = None
+    """See `Disk.unsanitized`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +301,10 @@ class Disk(LogicalUnit):
         self.copies = CopyManager()
         self.tokens: list[RodToken] = []
         """ROD tokens that stand for blocks of the disk, and have to know when those change."""
+        self.sanitizing: Progress | None = None
+        """The sanitize operation that is going on."""
+        self.unsanitized: bool | None = None
+        """A SANITIZE has begun and none has succeeded since: whether EXIT FAILURE MODE ends that. Else None."""
         self.states = states
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
@@ -337,6 +344,7 @@ class Disk(LogicalUnit):
             identifying_information=self.identifying_information,
             identifying_text=self.identifying_text,
             reservations=self.reservations.kept,
+            unsanitized=self.unsanitized,
         )
 
     def restore(self, kept: Kept) -> None:
@@ -366,6 +374,7 @@ class Disk(LogicalUnit):
             not itl.attentions
             and not self._holds
             and not self.stopped
+            and self.unsanitized is None
             and self.access_state(itl.nexus.target_port.group_id) <= AccessState.ACTIVE_NON_OPTIMIZED
         )
         itl.go_read = ready and not self.forbids(itl.nexus, Reserved.READS)
@@ -534,6 +543,19 @@ class Disk(LogicalUnit):
         """Put the clock `ahead` ms ahead of the device's; TIMESTAMP CHANGED on the other nexuses."""
         self.clock_ahead = ahead
         self.raise_unit_attention(Asc.TIMESTAMP_CHANGED, by)
+
+    def begin_sanitize(self, progress: Progress, *, may_exit: bool) -> None:
+        """From now on the medium cannot be accessed."""
+        self.sanitizing = progress
+        self.unsanitized = may_exit
+        self.changed()
+
+    def end_sanitize(self, *, succeeded: bool) -> None:
+        """Nothing goes on any more; the medium can be accessed again if it succeeded."""
+        self.sanitizing = None
+        if succeeded:
+            self.unsanitized = None
+            self.changed()
 
     def start(self) -> None:
         """Leave the stopped power condition."""

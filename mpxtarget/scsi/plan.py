@@ -152,12 +152,13 @@ class WorkOnBlocks:
     extent) and CheckCondition, and never runs on the event loop. `finished` is called on the event loop, once
     and in any case, with the reply, or with None when the work was abandoned; what it returns is answered.
     With `immediate`, GOOD is answered first, the work goes on without its command, and the reply reaches
-    `finished` only. `enduring` work goes on too when its command is aborted; it ends with its disk alone.
+    `finished` only. `enduring` work goes on too when its command is aborted, and ends with its disk alone; it
+    begins, and GOOD is answered, only when what is kept about that disk has been written down.
     """
 
     extents: tuple[Extent, ...]
     work: Callable[[Mapping[Disk, Medium]], Reply]
-    finished: Callable[[Reply | None], Reply | None] = _as_it_is
+    finished: Callable[[Reply | None], Reply | Keep | None] = _as_it_is
     immediate: bool = False
     enduring: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpxtarget.scsi import sanitize
 from mpxtarget.scsi.logical_unit import Absent, Disk
 from mpxtarget.scsi.plan import GOOD, Plan, data_in
 from mpxtarget.scsi.sense import (
@@ -40,8 +41,12 @@ def _current_sense(call: Call) -> SenseData:
         return LOGICAL_UNIT_NOT_SUPPORTED
     if call.itl is not None and call.itl.attentions:
         return unit_attention(call.itl.take_unit_attention())
-    if isinstance(call.lu, Disk) and call.lu.stopped:
-        return NOT_STARTED
+    if isinstance(call.lu, Disk):
+        unsanitized = sanitize.state(call.lu)
+        if unsanitized is not None:
+            return unsanitized
+        if call.lu.stopped:
+            return NOT_STARTED
     return NO_SENSE
 
 

@@ -81,6 +81,8 @@ class SenseData:
     information: int | None = None
     field: FieldPointer | None = None
     segment: FailedSegment | None = None
+    progress: int | None = None
+    """How far an operation is that the unit is not ready for: of 65536 parts (SPC-4 4.5.2.4.4)."""
 
     def pack(self, descriptor: bool) -> bytes:
         """Sense data bytes: 18 and more in fixed format, 8 and more in descriptor format."""
@@ -114,7 +116,8 @@ _FIELD_POINTER = Struct(
 
 _FIXED_LENGTH = 18
 
-_NO_FIELD_POINTER = {"flags": {"sksv": False, "in_cdb": False, "bpv": False, "bit": 0}, "byte": 0}
+_NO_FLAGS = {"sksv": False, "in_cdb": False, "bpv": False, "bit": 0}
+_NO_FIELD_POINTER: dict[str, object] = {"flags": _NO_FLAGS, "byte": 0}
 
 FIXED = Struct(
     "first" / BitStruct("valid" / Flag, "response_code" / Default(BitsInteger(7), 0x70)),
@@ -200,6 +203,8 @@ def _pack(sense: SenseData, descriptor: bool) -> bytes:
             },
             "byte": at.byte,
         }
+    elif sense.progress is not None:
+        pointer = _NO_FIELD_POINTER | {"flags": {**_NO_FLAGS, "sksv": True}, "byte": sense.progress}
     information = sense.information
     segment = sense.segment
     forwarded = None if segment is None else segment.forwarded
@@ -259,6 +264,7 @@ def _segment_information(segment: FailedSegment) -> bytes:
 
 NO_SENSE = SenseData(SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE_INFORMATION)
 NOT_STARTED = SenseData(SenseKey.NOT_READY, Asc.LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED)
+SANITIZE_FAILED = SenseData(SenseKey.MEDIUM_ERROR, Asc.SANITIZE_COMMAND_FAILED)
 LOGICAL_UNIT_NOT_SUPPORTED = SenseData(SenseKey.ILLEGAL_REQUEST, Asc.LOGICAL_UNIT_NOT_SUPPORTED)
 
 

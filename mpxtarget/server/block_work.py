@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from mpxtarget.scsi.plan import Abandoned, Medium, Reply, WorkOnBlocks
+from mpxtarget.scsi.plan import Abandoned, Keep, Medium, Reply, WorkOnBlocks
 from mpxtarget.scsi.sense import CheckCondition, io_failed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BlockWork:
         self,
         plan: WorkOnBlocks,
         io_of: Callable[[Disk], DiskIo],
-        answer: Callable[[Reply | None], None],
+        answer: Callable[[Reply | Keep | None], None],
         whole_writes: WholeWrites,
     ) -> None:
         ranges: dict[Disk, list[Range]] = {}

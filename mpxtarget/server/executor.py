@@ -58,6 +58,7 @@ LANE_BYTES = 4 << 20  # of reads one connection may have in the lane of one disk
 GATHER = 65536  # bytes of smaller segments that become one job of a lane
 PARAMETER_BYTES = 32 << 20  # of data to compare and parameter lists a session may have in memory at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
+_NOT_KEPT = SenseData(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
 
 
 class Work:
@@ -559,9 +560,17 @@ class Executor:
             return
 
         immediate = plan.immediate  # not the plan: the data it works with is to go as soon as it can
+        disk = plan.extents[0].disk
 
-        def answer(reply: Reply | None) -> None:
+        def answer(outcome: Reply | Keep | None) -> None:
             self._runs.discard(run)
+            if isinstance(outcome, Keep):
+                reply = outcome.reply
+                self._keep(outcome.disk, lambda error: settle(reply if error is None else failure(error)))
+            else:
+                settle(outcome)
+
+        def settle(reply: Reply | None) -> None:
             if immediate or task.aborted:
                 return
             self._touched.add(task.connection)
@@ -572,13 +581,26 @@ class Executor:
             else:  # abandoned, but by whom? The disk is gone.
                 self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
 
+        def failure(_error: Exception) -> Reply:
+            return _NOT_KEPT.reply(disk.descriptor_sense)
+
+        def begin(error: Exception | None) -> None:
+            self._touched.add(task.connection)
+            if error is not None:
+                self._reply(task, failure(error))
+                run.abandon()
+            elif immediate:
+                self._reply(task, GOOD)
+            run.start()
+
         run = BlockWork(plan, self.io_of, answer, self._whole_writes)
         self._runs.add(run)
-        if plan.immediate:
-            self._reply(task, GOOD)
-        elif not plan.enduring:
-            work.run = run
-        run.start()
+        if plan.enduring:
+            self._keep(disk, begin)
+        else:
+            if not immediate:
+                work.run = run
+            begin(None)
 
     def _fence(self, task: Task, plan: Fence, taken: int) -> None:
         """End what the new reservation forbids, then wait for what threads are writing."""
@@ -618,8 +640,7 @@ class Executor:
             if task.aborted:
                 return
             if error is not None:
-                sense = SenseData(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
-                self._reply(task, sense.reply(plan.disk.descriptor_sense))
+                self._reply(task, _NOT_KEPT.reply(plan.disk.descriptor_sense))
             else:
                 self._reply(task, plan.reply)
 
