@@ -245,10 +245,15 @@ def export(state: State) -> str:
     configuration = Configuration(
         array=_array_entry(array),
         portal=[_portal_entry(record) for record in state.list_portals()],
-        lun=[_lun_entry(record, presentations) for record in state.list_vdisks()],
+        lun=[
+            _lun_entry(record, presentations) for record in state.list_vdisks() if record.kind != "snapshot"
+        ],
         initiator=[_initiator_entry(record) for record in state.list_initiators()],
     )
     head = _HEAD.format(name=array.name, model=array.model, wwn=dashed(array.node_wwn))
+    for record in state.list_vdisks():
+        if record.kind == "snapshot" and record.parent is not None:
+            head += f"# Not in here: {record.name}, a snapshot of {state.get_vdisk(record.parent).name}.\n"
     return head + "".join(_tables(_without_none(msgspec.to_builtins(configuration))))
 
 

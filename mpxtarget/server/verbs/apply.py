@@ -11,6 +11,8 @@ The rules kept here:
 * Order: what goes away makes room first (addresses, LUNs), what comes follows, and what cannot be taken back,
   the cutting of a disk, is last.
 * What is in the array and not in the file is left alone, and named; with `prune` it is removed.
+* A file says nothing of snapshots, which are moments and no configuration: they, and to whom they are
+  presented, are left alone in any case. A disk that has one cannot be pruned.
 """
 
 from __future__ import annotations
@@ -191,7 +193,9 @@ class _Planner:
                 )
         luns = {entry.name.lower() for entry in self._wanted.lun}
         for key, vdisk in self._vdisks.items():
-            if key not in luns:
+            if vdisk.kind == "snapshot":
+                self.left.append(f"snapshot {vdisk.name}")
+            elif key not in luns:
                 yield from self._gone(f"lun {vdisk.name}", partial(_remove_lun, vdisk))
         addresses = {self._address(entry.address, entry.port) for entry in self._wanted.portal}
         for address, record in self._portals.items():
@@ -199,14 +203,16 @@ class _Planner:
                 yield from self._gone(f"portal {format_address(*address)}", partial(_remove_portal, record))
 
     def _unpresentations(self) -> Iterator[Step]:
-        names = {vdisk.id: vdisk.name for vdisk in self._vdisks.values()}
+        names = {vdisk.id: vdisk.name for vdisk in self._vdisks.values() if vdisk.kind != "snapshot"}
         wanted = {
             (entry.name.lower(), validation.initiator_name(present.initiator)): present.lun
             for entry in self._wanted.lun
             for present in entry.present
         }
         for old in self._state.list_presentations():
-            name = names[old.vdisk_id]
+            name = names.get(old.vdisk_id)
+            if name is None:
+                continue
             lun_wanted = wanted.get((name.lower(), old.initiator))
             what = f"presentation of {name} to {old.initiator} at LUN {old.lun}"
             if lun_wanted is None:
@@ -293,6 +299,11 @@ class _Planner:
             if old is None:
                 yield self._create_lun(entry)
                 continue
+            if old.kind == "snapshot":
+                raise Conflict(
+                    f"lun[{i}].name: {old.name} is a snapshot",
+                    "give the disk another name, or remove the snapshot",
+                )
             self._check_lun(f"lun[{i}]", entry, old)
             new = self._like(entry, old)
             if new != old:
