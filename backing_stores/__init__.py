@@ -26,6 +26,7 @@ __all__ = [
     "StoreType",
     "create",
     "delete",
+    "is_durable",
     "open_store",
     "schemes",
 ]
@@ -35,6 +36,8 @@ ENTRY_POINT_GROUP: Final = "mpxtarget.backing_stores"
 _BUILT_IN: Final[Mapping[str, StoreType]] = MappingProxyType(
     {"file": FileStore, "memory": MemoryStore, "block": BlockStore}
 )
+
+_VOLATILE: Final = "memory:"
 
 
 def create(url: str, size: int, *, base: Path | None = None) -> None:
@@ -56,6 +59,14 @@ def open_store(
 def delete(url: str, *, base: Path | None = None) -> None:
     """Remove a store that nobody has open, with all that is in it. Raises StoreError."""
     _store_type(url).delete(url, base=base)
+
+
+def is_durable(url: str) -> bool:
+    """Whether a store of this URL can outlive the process that opens it: all but `memory:`.
+
+    What an open store says of itself (`BackingStore.durable`) is more exact.
+    """
+    return not url.startswith(_VOLATILE)
 
 
 def schemes() -> list[str]:

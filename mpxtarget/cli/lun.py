@@ -24,7 +24,7 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         size(row["size"]),
         row["controller"],
         row["preferred"],
-        "ro" if row["read_only"] else "rw",
+        ("ro" if row["read_only"] else "rw") + ("" if row["durable"] else ", volatile"),
         _kind(row),
         row["store"],
         row["wwlun"],

@@ -44,9 +44,10 @@ class Presented(Row, frozen=True):
 class LunRow(Row, frozen=True):
     """A virtual disk as it is listed.
 
-    `lun` is null when only presentations show it; `wwlun` is 32 hex digits. `parent` is what a snapshot, or a
-    clone that is being copied, depends on, `own` how many of its bytes are not read from there. `condition`
-    is good, copying, invalid (a block of the parent could not be preserved) or damaged (a file is missing).
+    `lun` is null when only presentations show it; `wwlun` is 32 hex digits. `durable`: its blocks are there
+    after the next start. `parent` is what a snapshot, or a clone that is being copied, depends on, `own` how
+    many of its bytes are not read from there. `condition` is good, copying, invalid (a block of the parent
+    could not be preserved) or damaged (a file is missing).
     """
 
     name: str
@@ -54,6 +55,7 @@ class LunRow(Row, frozen=True):
     size: int
     block_size: int
     store: str
+    durable: bool
     read_only: bool
     preferred: str
     controller: str
@@ -140,6 +142,7 @@ def _row(
         size=record.size,
         block_size=record.block_size,
         store=record.store_url,
+        durable=backing_stores.is_durable(record.store_url),
         read_only=record.read_only,
         preferred=record.preferred,
         controller=record.controller,
