@@ -304,7 +304,7 @@ class Disk(LogicalUnit):
         self.sanitizing: Progress | None = None
         """The sanitize operation that is going on."""
         self.unsanitized: bool | None = None
-        """Whether EXIT FAILURE MODE ends that a SANITIZE has begun and none has succeeded; None if none has."""
+        """A SANITIZE has begun and none has succeeded: whether EXIT FAILURE MODE ends that. Else None."""
         self.states = states
         self.access_status = 0
         """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2

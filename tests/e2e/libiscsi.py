@@ -22,7 +22,7 @@ class Verdict:
 def run_suite_test(name: str, *urls: str, initiator: str = "iqn.2004-09.com.example:suite") -> Verdict:
     """Run one test, `FAMILY.SUITE.TEST`, against a LUN, whose contents it may destroy."""
     command = [
-        "iscsi-test-cu", "--dataloss", "--ignore", "--verbose",
+        "iscsi-test-cu", "--dataloss", "--allow-sanitize", "--ignore", "--verbose",
         "--initiator-name", f"{initiator}-1", "--initiator-name-2", f"{initiator}-2",
         "--test", name, *urls,
     ]  # fmt: skip
