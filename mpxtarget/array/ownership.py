@@ -45,7 +45,9 @@ ControllerState = Literal["ok", "failed", "restarting"]
 MAX_TRANSITION_TIME: Final = 255
 """Seconds; IMPLICIT TRANSITION TIME of REPORT TARGET PORT GROUPS is one byte."""
 MAX_WINDOW: Final = 7 * 86400
-DEFAULT_READS: Final = 1000
+DEFAULT_READS: Final = 10000
+"""Ten times what Linux by default sends down one path before it takes the next."""
+MIN_PERCENT: Final = 55
 
 
 class ControllerUnavailable(ValueError):  # noqa: N818 - it says no, nothing went wrong
@@ -111,8 +113,8 @@ class ImplicitTransition:
     """A disk moves when within `window` seconds more than `percent` of its reads, which are at least `reads`,
     came in by the controller that does not manage it.
 
-    More than half have to, so that hosts which use both controllers in turn never make a disk move to and
-    fro. As text `3600:60:1000`; the last number may be left out.
+    A share well above half, of enough reads, keeps a disk where it is whose hosts use all paths in turn. As
+    text `3600:60:10000`; the last number may be left out.
     """
 
     window: int
@@ -131,8 +133,8 @@ class ImplicitTransition:
         reads = DEFAULT_READS if match[3] is None else int(match[3])
         if not 1 <= window <= MAX_WINDOW:
             raise ValueError(f"a window of {window} seconds is not between 1 and {MAX_WINDOW}")
-        if not 50 <= percent <= 99:
-            raise ValueError(f"a share of {percent} % is not between 50 and 99")
+        if not MIN_PERCENT <= percent <= 99:
+            raise ValueError(f"a share of {percent} % is not between {MIN_PERCENT} and 99")
         if reads < 1:
             raise ValueError("at least one read has to be there to count")
         return cls(window, percent, reads)

@@ -49,7 +49,7 @@ class ArrayRecord:
     serial_numbers: SerialNumbers = "controller"
     transition_time: int = 0
     """Seconds that a disk is in transition when it moves to the other controller."""
-    implicit_transition: str = "3600:60:1000"
+    implicit_transition: str = "3600:60:10000"
     """When reads move a disk to the other controller, see `array.ownership.ImplicitTransition`; or "off"."""
 
 

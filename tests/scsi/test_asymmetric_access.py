@@ -14,7 +14,7 @@ from scsi_initiator import (
     Path,
     make_disk,
 )
-from test_vpd_pages import PORT_GROUP, RELATIVE_PORT, designators
+from test_vpd_pages import PORT_GROUP, RELATIVE_PORT, designators, page, parse_designators
 
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.commands import command_set
@@ -101,7 +101,7 @@ def test_answer_is_cut_to_the_allocation_length(path: Path, allocation_length: i
     assert path.read(f"A3 0A 00000000 {allocation_length:08X}") == path.read(RTPG)[:allocation_length]
 
 
-@pytest.mark.conformance("ALU-001", "ALU-002")
+@pytest.mark.conformance("ALU-001", "ALU-002", "VPD-005", "VPD-011")
 def test_every_path_gives_the_same_report_and_finds_itself_in_it(array: Array) -> None:
     paths = [array.path(port=port) for port in range(4)]
     first = report(paths[0])
@@ -110,6 +110,21 @@ def test_every_path_gives_the_same_report_and_finds_itself_in_it(array: Array) -
         numbers = {each.type: int.from_bytes(each.value, "big") for each in designators(path)}
         (mine,) = [group for group in first if group.group == numbers[PORT_GROUP]]
         assert numbers[RELATIVE_PORT] in mine.ports
+        assert list(scsi_ports(path)) == [port for group in first for port in group.ports]
+        assert scsi_ports(path)[numbers[RELATIVE_PORT]] == path.nexus.target_port.name
+
+
+def scsi_ports(path: Path) -> dict[int, str]:
+    """VPD page 88h: iSCSI names of the ports, by their relative identifiers."""
+    data, found = page(path, 0x88), {}
+    while data:
+        relative_id = int.from_bytes(data[2:4], "big")
+        at = 8 + int.from_bytes(data[6:8], "big")
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        (name,) = parse_designators(data[at + 4 : at + 4 + length])
+        found[relative_id] = name.value.rstrip(b"\0").decode().partition(",")[0]
+        data = data[at + 4 + length :]
+    return found
 
 
 @pytest.mark.conformance("LUN-006")
@@ -212,7 +227,7 @@ def test_group_of_a_failed_controller_stays_unavailable_in_transition(array: Arr
     array.disk.custody = Custody()
     array.disk.limit_access(CONTROLLER_A, AccessState.UNAVAILABLE)
     array.disk.manage(CONTROLLER_B)
-    other.attentions()
+    assert other.sense("00").code == (6, ACCESS_CHANGED)
     assert [group.state for group in report(other)] == [3, 0xF]
     array.disk.arrive()
     assert other.attentions() == [ACCESS_CHANGED]
