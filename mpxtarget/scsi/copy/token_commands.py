@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from mpxtarget.scsi.codes import Asc
@@ -122,10 +122,11 @@ def _write(call: Call, data: bytes) -> Plan:
     if offset + sum(each.length for each in ranges) > token.length:
         raise invalid_field_in_parameter_list(8)
     moves = list(_moves(token, offset, disk, ranges))
-    if len(moves) > 1 and any(
-        move.reads_from(disk, other.destination_offset, other.length) for move in moves for other in moves
+    if any(
+        later.reads_from(disk, earlier.destination_offset, earlier.length)
+        for earlier, later in combinations(moves, 2)
     ):
-        # no order of the moves leaves every source alone until it is read
+        # what a later range is to be made of would be overwritten by then
         raise invalid_field_in_parameter_list(layouts.WRITE_USING_TOKEN.sizeof())
     return _copy(call, header, moves, token)
 
