@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
 
 GOOD = 0x00
+TASK_ABORTED = 0x40
 CHUNK = 262144  # Data-In is laid out in pieces of at most this many bytes, headers not counted
 MAX_UNWRITTEN = 8 << 20  # bytes of Data-Out a connection may have on their way or in memory for one unit
 MAX_UNWRITTEN_IN_ALL = 64 << 20  # and for all units; each may have one burst whatever the others have
@@ -377,6 +378,11 @@ def respond(task: Task, status: int, sense: bytes = b"", presented: int = 0) -> 
         _fail(task)
     else:
         _write_response(task.connection, task, status, sense, max(presented, task.sent))
+
+
+def respond_to_aborted(task: Task) -> None:
+    """Tell the initiator of a task that another one has ended it. No data is on its way for it any more."""
+    _write_response(task.connection, task, TASK_ABORTED, b"", task.sent)
 
 
 def respond_with_data(task: Task, data: bytes) -> None:

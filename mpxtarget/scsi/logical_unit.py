@@ -179,6 +179,11 @@ class LogicalUnit:
         self.changed()
         self.raise_unit_attention(Asc.INQUIRY_DATA_HAS_CHANGED)
 
+    @property
+    def reports_aborted_tasks(self) -> bool:
+        """Whether a nexus is told TASK ABORTED of a task that another one has ended (TAS)."""
+        return False
+
     def describe_to(self, itl: ITLNexus) -> None:
         """Set what the data path reads in `itl`.  Here: nothing for it to do."""
         itl.go_read = False
@@ -330,6 +335,10 @@ class Disk(LogicalUnit):
     @property
     def descriptor_sense(self) -> bool:
         return self.mode.descriptor_sense
+
+    @property
+    def reports_aborted_tasks(self) -> bool:
+        return self.mode.task_aborted_status
 
     @property
     def write_protected(self) -> bool:

@@ -49,7 +49,7 @@ from mpxtarget.server.whole_writes import WholeWrites
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
-    from mpxtarget.scsi.logical_unit import Disk
+    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus
 
 log = logging.getLogger("mpxtarget.io")
@@ -205,8 +205,10 @@ class Executor:
             if itl is None:
                 return TmfResponse.LUN_DOES_NOT_EXIST
             own = function == TmfFunction.ABORT_TASK_SET
-            cleared = self._abort(lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu)
-            if function == TmfFunction.CLEAR_TASK_SET:
+            cleared = self._abort(
+                session, lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu
+            )
+            if function == TmfFunction.CLEAR_TASK_SET and not itl.lu.reports_aborted_tasks:
                 others = (s.nexus.by_number.values() for s in cleared if s is not session)
                 task_management.commands_cleared(
                     each for itls in others for each in itls if each.lu is itl.lu
@@ -217,7 +219,7 @@ class Executor:
             return TmfResponse.FUNCTION_COMPLETE
         if function == TmfFunction.TARGET_WARM_RESET:
             units = {id(itl.lu) for itl in nexus.by_number.values()}
-            cleared = self._abort(lambda s, t: id(self._unit(s, t)) in units)
+            cleared = self._abort(session, lambda s, t: id(self._unit(s, t)) in units)
             task_management.target_reset(nexus)
             self._announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
@@ -606,13 +608,17 @@ class Executor:
         """End what the new reservation forbids, then wait for what threads are writing."""
         disk = plan.disk
         victims = {itl.nexus for itl in plan.abort}
-        aborted = self._abort(lambda s, t: t is not task and s.nexus in victims and self._unit(s, t) is disk)
-        self._announce_windows(aborted - {task.connection.session})
-        for session in self._sessions():
-            for each in session.tasks.values():
-                under_way = each is not task and self._unit(session, each) is disk and _may_write(each, disk)
-                if under_way and device_server.conflicts(session.nexus, disk, each.cdb):
-                    self._refuse(each)
+        session = task.connection.session
+        assert session is not None
+        aborted = self._abort(
+            session, lambda s, t: t is not task and s.nexus in victims and self._unit(s, t) is disk
+        )
+        self._announce_windows(aborted - {session})
+        for other in self._sessions():
+            for each in other.tasks.values():
+                under_way = each is not task and self._unit(other, each) is disk and _may_write(each, disk)
+                if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
+                    self._refuse(each, Status.RESERVATION_CONFLICT)
         everything = [(0, disk.blocks << disk.shift, True)]
         io = self.io_of(disk)
 
@@ -624,12 +630,12 @@ class Executor:
 
         io.claim(everything, granted)
 
-    def _refuse(self, task: Task) -> None:
-        """A command under way may no longer write: it ends with RESERVATION CONFLICT, when it can."""
+    def _refuse(self, task: Task, status: int) -> None:
+        """A command under way may no longer write: it ends with this status, when it can."""
         work = cast(Work, task.work)
         task.connection.account(task.lun, -len(work.tail))
         work.tail = bytearray()
-        work.refuse(Reply(Status.RESERVATION_CONFLICT))
+        work.refuse(Reply(status))
         transfer.expect_no_more(task)
 
     def _keep_then_reply(self, task: Task, plan: Keep) -> None:
@@ -674,16 +680,27 @@ class Executor:
         itl = self._itl(task)
         return itl is not None and itl.lu.descriptor_sense
 
-    def _unit(self, session: Session, task: Task) -> object:
+    def _unit(self, session: Session, task: Task) -> LogicalUnit | None:
         itl = cast("ITNexus", session.nexus).luns.get(task.lun) if session.nexus is not None else None
         return None if itl is None else itl.lu
 
-    def _abort(self, chosen: Callable[[Session, Task], bool]) -> set[Session]:
-        """Abort the chosen tasks of all sessions; the sessions that lost one."""
+    def _abort(self, by: Session, chosen: Callable[[Session, Task], bool]) -> set[Session]:
+        """Abort the chosen tasks of all sessions, as `by` wants it; the sessions that lost one.
+
+        Whether the others are told TASK ABORTED, or nothing, is a mode parameter of the unit (TAS, SAM-5
+        5.6.2).
+        """
         affected = set()
         for session in self._sessions():
             for task in [task for task in session.tasks.values() if chosen(session, task)]:
-                task.connection.abort(task)
+                unit = self._unit(session, task)
+                if session is by or unit is None or not unit.reports_aborted_tasks:
+                    task.connection.abort(task)
+                elif task.owed and task.answer is None:
+                    self._refuse(task, Status.TASK_ABORTED)  # status waits for the data (RFC 7143 11.4.2)
+                elif not task.owed:
+                    task.connection.abort(task)
+                    transfer.respond_to_aborted(task)
                 affected.add(session)
         return affected
 

@@ -22,7 +22,8 @@ def test_listing_says_which_disks_are_volatile(tmp_path: Path) -> None:
     assert " ro, volatile " in lines["scratch"]
     assert "volatile" not in lines["kept"]
     with served(tmp_path) as live:
-        assert {row["name"]: row["durable"] for row in json.loads(live.ok("lun", "list", "--json"))} == durable
+        rows = json.loads(live.ok("lun", "list", "--json"))
+        assert {row["name"]: row["durable"] for row in rows} == durable
         assert live.target is not None
         vdisks = live.target.bridge.array.vdisks.values()
         assert {each.record.name: each.disk.durable for each in vdisks} == durable

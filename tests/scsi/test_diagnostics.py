@@ -28,6 +28,9 @@ class Blocks(Medium):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         raise AssertionError("a self-test changes nothing")
 
+    def write_whole(self, offset: int, data: bytes | memoryview) -> None:
+        raise AssertionError("a self-test changes nothing")
+
     def zero(self, offset: int, length: int) -> None:
         raise AssertionError("a self-test changes nothing")
 
@@ -44,7 +47,7 @@ def self_test(path: Path, disk: Disk, medium: Blocks) -> Reply:
     assert isinstance(plan, WorkOnBlocks)
     assert all(each.disk is disk and not each.writing for each in plan.extents)
     reply = plan.finished(plan.work({disk: medium}))
-    assert reply is not None
+    assert isinstance(reply, Reply)
     assert sorted(medium.seen) == sorted((each.offset // 512, 1) for each in plan.extents)[: len(medium.seen)]
     return reply
 

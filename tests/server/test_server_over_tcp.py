@@ -211,7 +211,7 @@ async def test_a_reset_by_one_host_reaches_the_other(served: Served) -> None:
 async def test_statistics_count_what_went_both_ways(served: Served) -> None:
     host = await served.host()
     await host.write(1, 0, data(8192))
-    await host.scsi(1, write_10(0, 1, flags=0x08), data_out=data(512))
+    await host.scsi(1, write_10(0, 1, flags=0x02), data_out=data(512))  # not by the short cut
     await host.read(1, 0, 16)
     (info,) = served.server.sessions()
     assert (info.writes, info.written_bytes, info.reads, info.read_bytes) == (2, 8704, 1, 8192)
