@@ -68,6 +68,10 @@ class WholeWrites:
         finally:
             self._remove(path)
 
+    def unfinished(self, disk: bytes) -> bool:
+        """Whether `recover` has something to look at."""
+        return self._folder is not None and any(self._folder.glob(f"{disk.hex()}-*"))
+
     def recover(self, disk: bytes, store: BackingStore) -> None:
         """Put back what unfinished writes of a disk have changed. Blocks; raises OSError."""
         if self._folder is None or store.read_only or not self._folder.is_dir():

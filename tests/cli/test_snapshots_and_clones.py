@@ -262,6 +262,17 @@ def test_a_snapshot_that_could_not_preserve_a_block_says_so(
     live.ok("lun", "remove", "snap", "--delete-data")
 
 
+def test_a_torn_write_is_undone_before_a_snapshot_is_taken(resting: Array) -> None:
+    resting.ok("lun", "create", "data", "--size", str(SIZE))
+    folder = resting.folder / "unfinished-writes"
+    folder.mkdir()
+    (folder / f"{row(resting, 'data')['wwlun']}-0").write_bytes(b"")
+    assert "was not finished" in resting.refused("lun", "snapshot", "data", "snap")
+    with served(resting.folder) as running:
+        running.ok("lun", "snapshot", "data", "snap")
+    resting.ok("lun", "snapshot", "data", "other")
+
+
 # Clones
 
 
@@ -378,5 +389,6 @@ def test_a_file_says_nothing_of_snapshots_and_leaves_them_alone(array: Array, tm
     (tmp_path / "array.toml").write_text(text + '\n[[lun]]\nname = "snap"\nsize = "1M"\n')
     assert "snap is a snapshot" in array.refused("apply", str(tmp_path / "array.toml"))
     (tmp_path / "array.toml").write_text("")
+    assert "snapshot snap" in array.ok("apply", str(tmp_path / "array.toml"), "--dry-run")
     assert "snap depends on it" in array.refused("apply", str(tmp_path / "array.toml"), "--prune")
     assert array.records() == before

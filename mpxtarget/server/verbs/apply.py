@@ -193,8 +193,8 @@ class _Planner:
                 )
         luns = {entry.name.lower() for entry in self._wanted.lun}
         for key, vdisk in self._vdisks.items():
-            if vdisk.kind == "snapshot":
-                self.left.append(f"snapshot {vdisk.name}")
+            if vdisk.parent is not None:  # also a clone that is not complete, which is of no use alone
+                self.left.append(f"{vdisk.kind} {vdisk.name}")
             elif key not in luns:
                 yield from self._gone(f"lun {vdisk.name}", partial(_remove_lun, vdisk))
         addresses = {self._address(entry.address, entry.port) for entry in self._wanted.portal}

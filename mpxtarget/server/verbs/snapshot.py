@@ -19,6 +19,7 @@ from mpxtarget.server.verbs import lun
 from mpxtarget.server.verbs.base import Arguments, Context, Live, Number, Verb, together
 from mpxtarget.server.verbs.lun import LunRow, NameLun
 from mpxtarget.server.verbs.sizes import format_size
+from mpxtarget.server.whole_writes import WholeWrites
 
 MAX_DEPENDENTS = 16
 """What one disk may have: each preserves the old block before the first write to it."""
@@ -114,6 +115,11 @@ def _check(context: Context, parent: VdiskRecord, kind: VdiskKind) -> None:
         raise Conflict(
             f"{parent.name} is in memory only, a {kind} would outlast what it depends on",
             "`mpxtarget lun create` without --store makes a disk that can have one",
+        )
+    if context.live is None and WholeWrites(context.folder).unfinished(parent.wwlun):
+        raise Conflict(
+            f"{parent.name} has a write that was not finished when the target was killed",
+            "start the target, which undoes it",
         )
     store = None if context.live is None else context.live.stores[parent.id]
     if parent.parent is not None and disk_stores.progress(context.folder, parent, store).condition != "good":
