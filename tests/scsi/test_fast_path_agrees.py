@@ -6,6 +6,17 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from persistent_initiator import (
+    ALL_TG_PT,
+    APTPL,
+    MOVE,
+    TYPES,
+    UNREG,
+    basic_list,
+    carry_out,
+    move_list,
+    port_id,
+)
 from scsi_initiator import (
     CONTROLLER_A,
     CONTROLLER_B,
@@ -50,6 +61,24 @@ class Paths(RuleBasedStateMachine):
         plan = self.paths[path].plan(cdb, lun)
         if isinstance(plan, TakeData):
             plan.then(NO_CACHE)
+
+    @rule(
+        path=which_path,
+        action=st.integers(0, 6),
+        key=st.integers(0, 2),
+        new_key=st.integers(0, 2),
+        type_=st.sampled_from(TYPES),
+        flags=st.sampled_from([0, APTPL, ALL_TG_PT]),
+    )
+    def reserve(self, path: int, action: int, key: int, new_key: int, type_: int, flags: int) -> None:
+        carry_out(self.paths[path], action, type_, basic_list(key, new_key, flags))
+
+    @rule(path=which_path, key=st.integers(0, 2), heir=which_path, unregister=st.booleans())
+    def move_the_reservation(self, path: int, key: int, heir: int, unregister: bool) -> None:
+        data = move_list(
+            key, 1, port_id(INITIATORS[heir % 2]), flags=UNREG * unregister, port=1 + 2 * (heir // 2)
+        )
+        carry_out(self.paths[path], MOVE, 0, data)
 
     @rule(path=which_path)
     def hear_everything(self, path: int) -> None:
@@ -154,9 +183,9 @@ class Paths(RuleBasedStateMachine):
 
 
 Paths.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestPaths = pytest.mark.conformance("UAT-002", "UAT-004", "SBC-006", "SBC-009", "ALU-005", "RSV-002")(
-    Paths.TestCase
-)
+TestPaths = pytest.mark.conformance(
+    "UAT-002", "UAT-004", "SBC-006", "SBC-009", "ALU-005", "RSV-002", "PRS-025"
+)(Paths.TestCase)
 
 
 @pytest.mark.conformance("UAT-004")
