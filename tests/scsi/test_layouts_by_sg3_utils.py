@@ -3,9 +3,11 @@
 import subprocess
 
 import pytest
+from medium import Ram
 from scsi_initiator import NAA, PORTS, Array, Path, make_disk
 
 from mpxtarget.scsi.codes import Asc, SenseKey
+from mpxtarget.scsi.plan import WorkOnBlocks
 from mpxtarget.scsi.sense import FieldPointer, SenseData
 from tools.requirement import require_tool
 
@@ -101,10 +103,23 @@ def test_scsi_ports(path: Path) -> None:
 
 @pytest.mark.conformance("VPD-017", "VPD-013")
 def test_block_limits(path: Path) -> None:
-    text = vpd(path, 0xB0)
-    assert "Maximum transfer length: 32768 blocks" in text
-    assert "Maximum compare and write length: 0 blocks [Command not implemented]" in text
-    assert "Maximum unmap LBA count: 0 [Unmap command not implemented]" in text
+    lines = [line.strip() for line in vpd(path, 0xB0).splitlines()]
+    for expected in (
+        "Write same non-zero (WSNZ): 0",
+        "Maximum compare and write length: 255 blocks",
+        "Maximum transfer length: 65536 blocks",
+        "Maximum prefetch transfer length: 65536 blocks",
+        "Maximum unmap LBA count: -1 [unbounded]",
+        "Maximum unmap block descriptor count: 256",
+        "Optimal unmap granularity: 8 blocks",
+        "Unmap granularity alignment valid: true",
+        "Unmap granularity alignment: 0",
+        "Maximum write same length: 0xffffffff blocks",
+        "Maximum atomic transfer length: 2048 blocks",
+        "Atomic alignment: 8",
+        "Atomic transfer length granularity: 8",
+    ):
+        assert expected in lines, (expected, lines)
 
 
 @pytest.mark.conformance("VPD-017", "VPD-014")
@@ -115,8 +130,46 @@ def test_block_device_characteristics(path: Path) -> None:
 @pytest.mark.conformance("VPD-017", "VPD-015")
 def test_logical_block_provisioning(path: Path) -> None:
     text = vpd(path, 0xB2)
-    assert "Unmap command supported (LBPU): 0" in text
-    assert "fully provisioned" in text
+    for expected in (
+        "(LBPU): 1",
+        "(LBPWS): 1",
+        "(LBPWS10): 1",
+        "(LBPRZ): 1",
+        "(ANC_SUP): 0",
+        "thin provisioned",
+    ):
+        assert expected in text, text
+
+
+@pytest.mark.conformance("SBC-018", "LAY-001")
+def test_lba_status(path: Path) -> None:
+    plan = path.plan("9E 12 0000000000000000 00000038")
+    assert isinstance(plan, WorkOnBlocks)
+    medium = Ram(1 << 30, mapped=[(4096, 8192)])
+    text = judge("sg_get_lba_status", "--inhex=-", "-b", data=plan.work({path.itl().lu: medium}).data)
+    assert text.split()[:12] == [
+        "0x0",
+        "0x8",
+        "1",
+        "0",
+        "0x8",
+        "0x10",
+        "0",
+        "0",
+        "0x18",
+        "0x1fffe8",
+        "1",
+        "0",
+    ]
+
+
+@pytest.mark.conformance("SNS-007", "SBC-019")
+@pytest.mark.parametrize("descriptor", [False, True])
+def test_progress(descriptor: bool) -> None:
+    sense = SenseData(
+        SenseKey.NOT_READY, Asc.LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS, progress=0x8000
+    ).pack(descriptor)
+    assert "Progress indication: 50.00%" in judge("sg_decode_sense", "--file=-", data=sense)
 
 
 @pytest.mark.conformance("SNS-002", "SNS-003", "SNS-004", "SNS-005")
@@ -155,3 +208,26 @@ def test_large_disk_reports_a_64_bit_address() -> None:
     text = judge("sg_decode_sense", "--file=-", data=reply.sense)
     assert "Logical block address out of range" in text
     assert "0x0000000200000000" in text
+
+
+@pytest.mark.conformance("VPD-012", "VPD-017")
+def test_third_party_copy(path: Path) -> None:
+    text = judge("sg_vpd", "--inhex=-", "-p", "0x8f", data=path.read("12 01 8F 10 00"))
+    for line in (
+        "Block Device ROD Token Limits:",
+        "Maximum Range Descriptors: 64",
+        "Maximum Inactivity Timeout: 600 seconds",
+        "Default Inactivity Timeout: 60 seconds",
+        "Extended copy(LID1)",
+        "Populate token",
+        "Write using token",
+        "Receive copy status(LID1)",
+        "Receive ROD token information",
+        "Maximum CSCD Descriptor Count: 32",
+        "Maximum Segment Descriptor Count: 64",
+        "Maximum Inline Data Length: 0",
+        "ROD Token Features:",
+        "Total Concurrent Copies: 32",
+        "Maximum Segment Length: 33554432",
+    ):
+        assert line.lower() in text.lower(), text
