@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mpxtarget.cli import lun, portal
+from mpxtarget.cli import controller, lun, portal
 from mpxtarget.cli.calls import call
 from mpxtarget.cli.options import complete_session, json_option, state_option
 from mpxtarget.cli.output import duration, echo_listing, moment, printable, size, table
@@ -89,6 +89,9 @@ def echo_status(answer: dict[str, Any]) -> None:
     model = f"{answer['model']} ({answer['marketing']})"
     click.echo(f"{answer['name']}  {model}  {answer['node_wwn']}  {answer['policy']}")
     click.echo(f"{answer['folder']}: {running}")
+    for row in answer["controllers"]:
+        if row["state"] != "ok":
+            click.echo(f"controller {row['name']}: {controller.state(row)}")
     portals = [portal.cells(row) for row in answer["portals"]]
     _section("portals", portal.HEADINGS, portals, "mpxtarget portal add ADDRESS")
     luns = [lun.cells(row)[:7] for row in answer["luns"]]

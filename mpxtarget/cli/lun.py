@@ -268,10 +268,9 @@ def trespass(lun: str, to: str | None, as_json: bool) -> None:
         echo_json(row)
         return
     preferred = row["preferred"].partition("-")[0]
-    later = (
-        "" if preferred in ("none", row["controller"]) else f", until the next start: it prefers {preferred}"
-    )
-    click.echo(f"controller {row['controller']} manages {row['name']}{later}")
+    click.echo(f"controller {row['controller']} manages {row['name']}")
+    if preferred not in ("none", row["controller"]):
+        click.echo(f"it prefers controller {preferred}, and is there again after the next start")
 
 
 @lun.command()

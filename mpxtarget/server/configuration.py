@@ -145,6 +145,12 @@ def parse(text: str) -> Configuration:
 
 def _check(configuration: Configuration) -> Configuration:
     """See that every value is one the array could have, whatever else is in it."""
+    _at("array.transition_time", validation.transition_time, configuration.array.transition_time or 0)
+    _at(
+        "array.implicit_transition",
+        validation.implicit_transition,
+        configuration.array.implicit_transition or "off",
+    )
     portals = [
         _at(
             f"portal[{i}]",

@@ -59,6 +59,11 @@ class Controllers:
         """How long the controller that restarts still takes; None: none does."""
         return None if self._loop is None else self._ownership.seconds_left(self._loop.time())
 
+    def owner(self, vdisk_id: int) -> ControllerName | None:
+        """Who manages a disk; None: there is no such disk."""
+        vdisk = self._bridge.array.vdisks.get(vdisk_id)
+        return None if vdisk is None else vdisk.record.controller
+
     def owners(self) -> dict[int, ControllerName]:
         """Who manages which disk, by its number."""
         return {number: vdisk.record.controller for number, vdisk in self._bridge.array.vdisks.items()}

@@ -163,17 +163,23 @@ def array(record: ArrayRecord) -> ArrayRecord:
             f"serial numbers are not those of a {record.serial_numbers!r}",
             f"use one of {', '.join(SERIAL_NUMBERS)}",
         )
-    if not 0 <= record.transition_time <= MAX_TRANSITION_TIME:
-        raise Invalid(
-            f"a transition time of {record.transition_time} seconds is more than {MAX_TRANSITION_TIME}",
-            "it is told to hosts in one byte",
-        )
+    transition_time(record.transition_time)
     record = replace(record, implicit_transition=implicit_transition(record.implicit_transition))
     name_template(record.name_template, record.bridge_serial)
     _user(record.target_user)
     if record.target_secret:
         secret(record.target_secret)
     return record
+
+
+def transition_time(seconds: int) -> int:
+    """How long a disk that moves is in transition."""
+    if not 0 <= seconds <= MAX_TRANSITION_TIME:
+        raise Invalid(
+            f"a transition time of {seconds} seconds is not between 0 and {MAX_TRANSITION_TIME}",
+            "hosts are told it in one byte",
+        )
+    return seconds
 
 
 def implicit_transition(text: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from mpxtarget.array.identity import plain
 from mpxtarget.array.models import MODELS
 from mpxtarget.array.records import ArrayRecord, SerialNumbers
-from mpxtarget.server.verbs import lun, portal, session
+from mpxtarget.server.verbs import controller, lun, portal, session
 from mpxtarget.server.verbs.base import (
     Arguments,
     Context,
@@ -43,6 +43,7 @@ class Status(Row, frozen=True):
     node_wwn: str
     policy: str
     targets: int
+    controllers: list[controller.ControllerRow]
     portals: list[portal.PortalRow]
     luns: list[lun.LunRow]
     initiators: int
@@ -110,6 +111,7 @@ def status(context: Context, _: NoArguments) -> Status:
         node_wwn=plain(record.node_wwn),
         policy=record.policy,
         targets=2 * MODELS[record.model].host_ports,
+        controllers=controller.rows(context),
         portals=portal.rows(context),
         luns=lun.rows(context),
         initiators=len(context.state.list_initiators()),

@@ -82,7 +82,7 @@ def rows(context: Context) -> list[ControllerRow]:
             host_ports=[
                 HostPortRow(name=f"FP{port.number}", wwn=plain(port.wwn)) for port in controller.ports
             ],
-            luns=[vdisk.name for vdisk in vdisks if vdisk.controller == controller.name],
+            luns=[vdisk.name for vdisk in vdisks if lun.manager(context, vdisk) == controller.name],
         )
         for controller in array.controllers.values()
     ]
@@ -154,7 +154,7 @@ def trespass_lun(context: Context, arguments: TrespassLun) -> lun.LunRow:
     """Let the other controller manage a virtual disk; hosts that are logged in learn of it."""
     record = lun.find(context.state, arguments.lun)
     live = context.live
-    now = record.controller if live is None else live.controllers.owners()[record.id]
+    now = lun.manager(context, record)
     to = arguments.to or other_controller(now)
     if to == _out_of_service(context):
         raise Conflict(f"controller {to} is out of service: {_state(context, to)}", _recover_hint(to))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import backing_stores
 from backing_stores import StoreError
 from mpxtarget.array.models import MAX_LUN, MIN_LUN
-from mpxtarget.array.records import Preferred
+from mpxtarget.array.records import ControllerName, Preferred
 from mpxtarget.server import disk_stores
 from mpxtarget.server.errors import Conflict, NotFound, Refusal
 from mpxtarget.server.state import VDISK_FOLDER, PresentationRecord, State, VdiskRecord, VdiskSpec
@@ -145,7 +145,7 @@ def _row(
         durable=backing_stores.is_durable(record.store_url),
         read_only=record.read_only,
         preferred=record.preferred,
-        controller=record.controller,
+        controller=manager(context, record),
         wwlun=record.wwlun.hex(),
         kind=record.kind,
         parent=parent,
@@ -153,6 +153,12 @@ def _row(
         own=None if progress is None else progress.own,
         presented=[Presented(initiator=p.initiator, lun=p.lun) for p in presented],
     )
+
+
+def manager(context: Context, record: VdiskRecord) -> ControllerName:
+    """The controller that manages a virtual disk now; the database may hear of a move a moment later."""
+    owner = None if context.live is None else context.live.controllers.owner(record.id)
+    return owner or record.controller
 
 
 def row_of(context: Context, record: VdiskRecord) -> LunRow:
