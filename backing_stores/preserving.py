@@ -67,13 +67,24 @@ class _Runs(Protocol):
     def __call__(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]: ...
 
 
+def _where_kept(kept: bytearray, shift: int, write_now: _Now) -> _Now:
+    """The `write_now` of a store, for chunks that are kept; anything else takes waiting."""
+    find = kept.find
+
+    def write_where_kept(buffers: Sequence[memoryview], offset: int, length: int) -> bool:
+        return find(0, offset >> shift, (offset + length - 1 >> shift) + 1) < 0 and write_now(
+            buffers, offset, length
+        )
+
+    return write_where_kept
+
+
 class PreservingStore:
     """A store that changes only after its snapshots have what they need. It owns the store, not them."""
 
     __slots__ = (
         "_kept",
         "_shift",
-        "_write_now",
         "can_discard",
         "durable",
         "fd",
@@ -87,6 +98,7 @@ class PreservingStore:
         "size",
         "snapshots",
         "url",
+        "write_now",
     )
 
     def __init__(self, inner: BackingStore) -> None:
@@ -101,7 +113,7 @@ class PreservingStore:
         self.read: _Read = inner.read
         self.flush: _Flush = inner.flush
         self.runs: _Runs = inner.runs
-        self._write_now = inner.write_now
+        self.write_now: _Now = inner.write_now
         self.locks = RangeLocks()
         self.snapshots: tuple[SnapshotStore, ...] = ()
         self._shift = _LEAST_SHIFT
@@ -125,13 +137,7 @@ class PreservingStore:
         self._shift = max((each.map.shift for each in snapshots), default=_LEAST_SHIFT)
         largest = max((each.size for each in snapshots), default=0)
         self._kept = bytearray(largest + (1 << self._shift) - 1 >> self._shift)
-
-    def write_now(self, buffers: Sequence[memoryview], offset: int, length: int) -> bool:
-        """As the store, where all is preserved; anything else takes waiting."""
-        shift = self._shift
-        return self._kept.find(
-            0, offset >> shift, (offset + length - 1 >> shift) + 1
-        ) < 0 and self._write_now(buffers, offset, length)
+        self.write_now = _where_kept(self._kept, self._shift, self.inner.write_now)
 
     def write(self, buffer: memoryview, offset: int) -> None:
         """Preserve what is there, then write."""
