@@ -51,7 +51,6 @@ _LONG = 0xFFFF_FFFF
 
 _PROTECT = 0xE0
 _FUA = 0x08
-_DPO_FUA = 0x18
 _IMMED = 0x02
 
 _BYTCHK_SHIFT = 1
@@ -111,16 +110,9 @@ def check_protection(flags: int) -> None:
         raise invalid_field_in_cdb(1, 7)
 
 
-def check_cache_control(disk: Disk, flags: int) -> None:
-    """DPO and FUA are there if DPOFUA of the mode data says so (SBC-3 6.4.1): if anything can be durable."""
-    if flags & _DPO_FUA and not disk.durable:
-        raise invalid_field_in_cdb(1, (flags & _DPO_FUA).bit_length() - 1)
-
-
 def check_transfer(disk: Disk, layout: Layout, flags: int, count: int) -> None:
-    """Raise INVALID FIELD IN CDB for what cannot be asked for, and for more than MAXIMUM TRANSFER LENGTH."""
+    """Raise INVALID FIELD IN CDB for protection information, and for more than MAXIMUM TRANSFER LENGTH."""
     check_protection(flags)
-    check_cache_control(disk, flags)
     if count > disk.maximum_transfer_blocks:
         raise invalid_field_in_cdb(layout.count_byte)
 

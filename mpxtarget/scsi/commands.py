@@ -6,6 +6,7 @@ read this table.  A command that is not in it does not exist.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from mpxtarget.scsi import (
@@ -262,8 +263,20 @@ COMMANDS = (
 
 
 @lru_cache(maxsize=64)
-def command_set(personality: Personality, peripheral_type: int) -> CommandSet:
-    """The commands that a logical unit of this type offers."""
-    return CommandSet(
-        command for command in COMMANDS if peripheral_type in command.on and personality.offers(command.name)
-    )
+def command_set(personality: Personality, peripheral_type: int, durable: bool = True) -> CommandSet:
+    """The commands that a logical unit of this type offers; `durable`: its store can be."""
+    offered = [row for row in COMMANDS if peripheral_type in row.on and personality.offers(row.name)]
+    return CommandSet(offered if durable else map(_without_cache_control, offered))
+
+
+# DPO and FUA in byte 1, or DPO alone
+_CACHE_CONTROL = dict.fromkeys((0x28, 0x2A, 0x88, 0x89, 0x8A, 0x8B, 0x9C, 0xA8, 0xAA), 0x18) | dict.fromkeys(
+    (0x2E, 0x2F, 0x8E, 0x8F, 0xAE, 0xAF), 0x10
+)
+
+
+def _without_cache_control(row: Command) -> Command:
+    """The row for a disk whose mode data has DPOFUA 0: DPO and FUA do not exist (SBC-3 6.4.1)."""
+    usage = bytearray(row.usage)
+    usage[1] &= ~_CACHE_CONTROL.get(row.opcode, 0) & 0xFF
+    return replace(row, usage_text=usage.hex(" "))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from mpxtarget.scsi.block import (
     CDB_16,
     Layout,
-    check_cache_control,
     check_protection,
     check_range,
     check_transfer,
@@ -44,7 +43,6 @@ def compare_and_write(call: Call) -> Plan:
     disk = call.disk
     flags, lba, count = CDB_16.unpack(call.cdb)
     check_protection(flags)
-    check_cache_control(disk, flags)
     if count > block_limits(disk).maximum_compare_and_write_length:
         raise invalid_field_in_cdb(_CAW_COUNT_BYTE)
     if disk.write_protected:

@@ -55,12 +55,12 @@ def conflicts(nexus: ITNexus, disk: Disk, cdb: bytes) -> bool:
     """Whether a reservation of another nexus forbids this command (SPC-4 5.13.1)."""
     if not disk.is_reserved:
         return False
-    command = command_set(disk.personality, disk.peripheral_type).find(cdb)
+    command = command_set(disk.personality, disk.peripheral_type, disk.durable).find(cdb)
     return isinstance(command, Command) and disk.forbids(nexus, command.reserved_class(cdb))
 
 
 def _plan(nexus: ITNexus, itl: ITLNexus | None, lu: LogicalUnit, cdb: bytes) -> Plan:
-    commands = command_set(lu.personality, lu.peripheral_type)
+    commands = command_set(lu.personality, lu.peripheral_type, lu.durable)
     command = commands.find(cdb)
     if isinstance(lu, Absent) and not isinstance(command, Command):
         raise CheckCondition(LOGICAL_UNIT_NOT_SUPPORTED)

@@ -156,6 +156,8 @@ class LogicalUnit:
 
     peripheral_type: ClassVar[int]
     qualifier: int = 0b000
+    durable: bool = True
+    """Whether what is written can be brought to stable storage."""
 
     def __init__(self, identity: Identity, personality: Personality = EVERYTHING) -> None:
         self.identity = identity

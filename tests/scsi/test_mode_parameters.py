@@ -373,18 +373,20 @@ def test_store_that_cannot_be_durable_says_so() -> None:
     assert select(path, HEADER_6 + CACHING).status == GOOD
 
 
-@pytest.mark.conformance("SBC-009", "CDB-009", "OPC-001")
+@pytest.mark.conformance("SBC-009", "CDB-009", "OPC-001", "RSO-004")
 @pytest.mark.parametrize(
-    "opcode", ["28", "2A", "2E", "2F", "88", "89", "8A", "8B", "8E", "8F", "A8", "AA", "AE", "AF"]
+    "opcode", ["28", "2A", "2E", "2F", "88", "89", "8A", "8B", "8E", "8F", "9C", "A8", "AA", "AE", "AF"]
 )
 def test_without_dpofua_neither_bit_is_accepted(opcode: str) -> None:
     path = Array({1: make_disk(durable=False)}).path()
     durable = Array().path()
+    usage = path.read(f"A3 0C 01 {opcode} 0000 00000100")[4:]
     for bit in (4,) if opcode in ("2E", "2F", "8E", "8F", "AE", "AF") else (3, 4):
         cdb = bytearray(bytes.fromhex(opcode).ljust(16, b"\0"))
         cdb[1] = 1 << bit
         sense = path.sense(cdb.hex())
         assert sense.code == (5, 0x2400)
         assert sense.pointer == ("CDB", 1, bit)
+        assert not usage[1] >> bit & 1
         plan = durable.plan(cdb.hex())
         assert not isinstance(plan, Reply) or plan.status == GOOD
