@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scsi_initiator import Array, Path, make_disk
 
+from mpxtarget.scsi.personality import Personality
+
+BASIC = ("TEST UNIT READY", "INQUIRY", "REQUEST SENSE", "REPORT LUNS")
 RC_16 = "9E 10 0000000000000000 000000FF"
 
 
@@ -20,8 +23,16 @@ def test_capacity_is_the_last_address_and_the_block_length(blocks: int, block_si
     data = path.read(RC_16)
     assert len(data) == 32
     assert struct.unpack_from(">QI", data) == (blocks - 1, block_size)
-    # no protection information, no larger physical blocks, fully provisioned
-    assert data[12:] == bytes(20)
+    # no protection information, no larger physical blocks; thin, and unmapped blocks read as zeros
+    assert data[12:] == bytes.fromhex("0000 C000") + bytes(16)
+
+
+@pytest.mark.conformance("SBC-002", "VPD-015", "SBC-017")
+def test_disk_without_unmap_is_fully_provisioned() -> None:
+    path = Array(
+        {1: make_disk(personality=Personality("old", frozenset({"READ CAPACITY(16)", *BASIC})))}
+    ).path()
+    assert path.read(RC_16)[12:] == bytes(20)
 
 
 @pytest.mark.conformance("SBC-001")

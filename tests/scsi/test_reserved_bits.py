@@ -41,7 +41,8 @@ MAPS = {
     "3C": "3C FF FF FFFFFFFFFFFF 04",
     "41": "41 F8 FF FF FF FF 1F FF FF 04",
     "42": "42 01 00 00 00 00 1F FF FF 04",
-    **{f"48 {action}": "48 FF 00 00 00 00 00 FF FF 04" for action in ("01", "02", "03", "1F")},
+    # but for bit 6 of byte 1, which means something to zoned devices only (SBC-4 5.31)
+    **{f"48 {action}": "48 BF 00 00 00 00 00 FF FF 04" for action in ("01", "02", "03", "1F")},
     "4C": "4C 03 FF FF 00 00 00 FF FF 04",
     "4D": "4D 01 FF FF 00 FF FF FF FF 04",
     "55": "55 11 00 00 00 00 00 FF FF 04",

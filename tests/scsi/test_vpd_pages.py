@@ -1,9 +1,12 @@
 """Vital product data pages."""
 
+import struct
 from dataclasses import dataclass
 
 import pytest
 from scsi_initiator import NAA, PORTS, Array, Path, make_disk
+
+from mpxtarget.scsi.personality import Personality
 
 DISK_LUN, CONSOLE_LUN = 1, 0
 LU, PORT, DEVICE = 0, 1, 2
@@ -179,23 +182,72 @@ def test_all_ports_are_listed_under_the_names_they_give_themselves(array: Array,
     assert list(found) == sorted(found)
 
 
+OLD = Personality("old", frozenset({"TEST UNIT READY", "INQUIRY", "REQUEST SENSE", "REPORT LUNS"}))
+
+
+def old_path(**changes: object) -> Path:
+    """To a disk that offers none of the commands that pages B0h to B2h are about."""
+    return Array({1: make_disk(personality=OLD, **changes)}).path()
+
+
 @pytest.mark.conformance("VPD-013", "XCP-001", "MSC-006")
-@pytest.mark.parametrize(("block_size", "blocks"), [(512, 32768), (4096, 4096)])
+@pytest.mark.parametrize(("block_size", "blocks"), [(512, 65536), (4096, 8192)])
 def test_block_limits_tell_the_transfer_limit_and_nothing_that_is_not_there(
     block_size: int, blocks: int
 ) -> None:
-    payload = page(Array({1: make_disk(block_size=block_size)}).path(), 0xB0)
+    payload = page(old_path(block_size=block_size), 0xB0)
     assert len(payload) == 0x3C
     assert payload[4:8] == blocks.to_bytes(4, "big")
     assert payload[:4] + payload[8:] == bytes(0x38)
 
 
+@pytest.mark.conformance("VPD-013", "SBC-011", "SBC-014", "SBC-015", "SBC-016")
+@pytest.mark.parametrize(("block_size", "page_blocks"), [(512, 8), (4096, 1)])
+def test_block_limits_of_what_is_offered(block_size: int, page_blocks: int) -> None:
+    payload = page(Array({1: make_disk(block_size=block_size)}).path(), 0xB0)
+    assert struct.unpack(">BBHIIIIIIIQIIIII", payload) == (
+        0,  # WSNZ
+        255,
+        0,
+        (32 << 20) // block_size,
+        0,
+        (32 << 20) // block_size,  # PRE-FETCH
+        0xFFFF_FFFF,
+        256,
+        page_blocks,
+        0x8000_0000,  # UGAVALID, alignment 0
+        0xFFFF_FFFF,
+        (1 << 20) // block_size,  # WRITE ATOMIC
+        page_blocks,
+        page_blocks,
+        0,
+        0,
+    )
+
+
 @pytest.mark.conformance("VPD-014")
 def test_block_device_characteristics_tell_the_rotation_rate() -> None:
+    # WABEREQ 01b: reads after BLOCK ERASE succeed; FUAB; VBULS: unmapped blocks can be compared
     payload = page(Array({1: make_disk(rotation_rate=10000)}).path(), 0xB1)
-    assert payload == (10000).to_bytes(2, "big") + bytes(0x3A)
+    assert payload == (10000).to_bytes(2, "big") + bytes.fromhex("00 40 03") + bytes(0x37)
+    payload = page(old_path(rotation_rate=10000), 0xB1)
+    assert payload == (10000).to_bytes(2, "big") + bytes.fromhex("00 00 02") + bytes(0x37)
+
+
+@pytest.mark.conformance("VPD-015", "SBC-017")
+def test_disk_is_thin_and_reads_zeros_where_it_is_unmapped(path: Path) -> None:
+    # LBPU, LBPWS, LBPWS10, LBPRZ 001b; thin provisioned; no thresholds
+    assert page(path, 0xB2) == bytes.fromhex("00 E4 02 00")
 
 
 @pytest.mark.conformance("VPD-015")
-def test_disk_is_fully_provisioned(path: Path) -> None:
-    assert page(path, 0xB2) == bytes(4)
+def test_provisioning_bits_follow_the_commands() -> None:
+    only_unmap = Personality("thin", frozenset({*(OLD.commands or ()), "UNMAP"}))
+    assert page(Array({1: make_disk(personality=only_unmap)}).path(), 0xB2) == bytes.fromhex("00 84 02 00")
+    write_same = Personality("thick", frozenset({*(OLD.commands or ()), "WRITE SAME(10)", "WRITE SAME(16)"}))
+    assert page(Array({1: make_disk(personality=write_same)}).path(), 0xB2) == bytes(4)
+
+
+@pytest.mark.conformance("VPD-015", "VPD-002")
+def test_disk_without_unmap_is_fully_provisioned() -> None:
+    assert page(old_path(), 0xB2) == bytes(4)
