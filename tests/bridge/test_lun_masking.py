@@ -28,6 +28,7 @@ def test_every_target_shows_the_same() -> None:
     assert all(found(login(made, target=number)) == {0: None, 7: 2} for number in range(4))
 
 
+@pytest.mark.conformance("SEC-007")
 def test_a_presentation_is_for_one_initiator() -> None:
     made = bridge(policy="masked")
     made.present(PresentationRecord(1, INITIATOR, 1))

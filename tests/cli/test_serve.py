@@ -89,6 +89,7 @@ def test_the_banner_says_what_there_is_and_what_to_type(folder: Path) -> None:
     assert "data  1M    controller A" in said
 
 
+@pytest.mark.conformance("TCP-006")
 def test_a_live_change_reaches_the_sockets(folder: Path) -> None:
     with serving(folder):
         array = Array(folder)

@@ -50,6 +50,10 @@ def _tests(module: ast.Module, named: dict[str, list[str]]) -> Iterator[tuple[st
                     yield f"{node.name}.{child.name}", of_class + _cited(child.decorator_list, named)
         elif _is_test(node):
             yield node.name, everywhere + _cited(node.decorator_list, named)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name.startswith("Test"):  # a class of tests that was not made by `class`
+                yield name, everywhere + named.get(name, [])
 
 
 def _is_test(node: ast.stmt) -> bool:

@@ -19,18 +19,22 @@ class Verdict:
         return f"{self.outcome}: {'; '.join(self.reasons)}\n{self.output}"
 
 
-def run_suite_test(name: str, *urls: str, initiator: str = "iqn.2004-09.com.example:suite") -> Verdict:
-    """Run one test, `FAMILY.SUITE.TEST`, against a LUN, whose contents it may destroy."""
+def run_suite_test(
+    name: str, *urls: str, initiator: str = "iqn.2004-09.com.example:suite", tests: int = 1
+) -> Verdict:
+    """Run one test, `FAMILY.SUITE.TEST`, or a whole suite of so many `tests`, against a LUN; its contents
+    may be destroyed.
+    """
     command = [
         "iscsi-test-cu", "--dataloss", "--allow-sanitize", "--ignore", "--verbose",
         "--initiator-name", f"{initiator}-1", "--initiator-name-2", f"{initiator}-2",
         "--test", name, *urls,
     ]  # fmt: skip
-    return judge(run(command, timeout=30))
+    return judge(run(command, timeout=30), tests)
 
 
-def judge(done: Done) -> Verdict:
-    """Read the output of a single test. A pass is one test run, none failed, nothing marked as skipped in it.
+def judge(done: Done, tests: int = 1) -> Verdict:
+    """Read the output of a test. A pass is that it ran, none failed, and nothing is marked as skipped in it.
 
     `[FAILED]` in the output says that a command failed, which may be what the test wants; only counts tell.
     """
@@ -39,7 +43,7 @@ def judge(done: Done) -> Verdict:
     counts = re.search(r"^\s+tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", body, re.MULTILINE)
     if counts is None or counts[2] == "0":
         return Verdict("not run", _marked("FAILED", head), str(done))
-    if counts.groups() != ("1", "1", "1", "0") or done.status != 0:
+    if counts.groups() != (str(tests), str(tests), str(tests), "0") or done.status != 0:
         places = tuple(re.findall(r"^\s+\d+\. (\S+:\d+\s+- .*)$", body, re.MULTILINE))
         return Verdict("failed", _marked("FAILED", body) + places, str(done))
     test = re.search(r"^  Test: \S+ \.\.\.(.*?)passed", body, re.MULTILINE | re.DOTALL)

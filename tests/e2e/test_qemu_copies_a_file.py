@@ -56,6 +56,7 @@ def refused(done: Done, because: str) -> None:
     assert because in done.text, str(done)
 
 
+@pytest.mark.conformance("CLI-006", "DIG-008")
 @pytest.mark.parametrize("digest", ["none", "crc32c", "none-crc32c", "crc32c-none"])
 def test_a_file_comes_back_unchanged_by_the_other_portal(
     target: TargetUnderTest, tmp_path: Path, digest: str

@@ -36,7 +36,7 @@ def test_a_read_tells_the_difference(make_world: MakeWorld, expected: int, prese
     assert b"".join(content for _, content in answers) == data(presented)[: min(presented, expected)]
 
 
-@pytest.mark.conformance("RES-001", "RES-002", "RES-003", "RES-005")
+@pytest.mark.conformance("RES-001", "RES-002", "RES-003", "RES-005", "CDB-011")
 @pytest.mark.parametrize("used", [0, 512, 1024, 5000])
 @pytest.mark.parametrize("expected", [512, 1024, 4096])
 def test_a_write_tells_the_difference(make_world: MakeWorld, expected: int, used: int) -> None:

@@ -266,7 +266,7 @@ def test_sessions_are_limited(make_world: MakeWorld) -> None:
     assert world.host(isid=ISID + 3).logged_in
 
 
-@pytest.mark.conformance("LGN-022", "SES-001")
+@pytest.mark.conformance("LGN-022", "SES-001", "NAM-006")
 def test_handles_are_not_used_again_soon(world: World) -> None:
     handles = []
     for _ in range(100):
@@ -276,7 +276,7 @@ def test_handles_are_not_used_again_soon(world: World) -> None:
     assert len(set(handles)) == 100
 
 
-@pytest.mark.conformance("LGN-022", "SES-001")
+@pytest.mark.conformance("LGN-022", "SES-001", "NAM-006")
 def test_handles_wrap_around_zero_and_those_in_use(world: World) -> None:
     first = world.host(isid=ISID)
     world.sessions._next_tsih = 0xFFFF
