@@ -90,6 +90,20 @@ def test_device_identification_of_the_console(path: Path) -> None:
     assert "vendor specific: HSV300          P65E2A8GAHZ0AB" in text
 
 
+@pytest.mark.conformance("VPD-017", "VPD-009")
+def test_extended_inquiry(path: Path) -> None:
+    text = vpd(path, 0x86)
+    for expected in ("SIMPSUP=1", "V_SUP=1", "NV_SUP=0", "LUICLR=1", "UASK_SUP=0", "RTD_SUP=0"):
+        assert expected in text, text
+
+
+@pytest.mark.conformance("VPD-017", "VPD-010")
+def test_mode_page_policy(path: Path) -> None:
+    text = vpd(path, 0x87)
+    assert "Policy page code: 0x3f,  subpage code: 0xff" in text, text
+    assert "MLUS=0,  Policy: shared" in text, text
+
+
 @pytest.mark.conformance("VPD-017", "VPD-011")
 def test_scsi_ports(path: Path) -> None:
     page = path.read("12 01 88 02 00")

@@ -1,6 +1,7 @@
 """Unit attention conditions: what raises them, on whom, and how they are reported."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from scsi_initiator import (
@@ -25,12 +26,22 @@ from scsi_initiator import (
 
 from mpxtarget.scsi import task_management
 from mpxtarget.scsi.codes import AccessState
+from mpxtarget.scsi.personality import EVERYTHING
 from mpxtarget.scsi.unit_attention import UnitAttentions
 
 SELECT_NO_WRITE_CACHE = "15 10 00 00 18"
 NO_WRITE_CACHE = bytes.fromhex("00000000 0812").ljust(24, b"\0")
 
+LOG_CHANGED, TIMESTAMP_CHANGED, INQUIRY_CHANGED, IDENTIFIER_CHANGED = 0x2A02, 0x2A10, 0x3F03, 0x3F05
+
 Event = Callable[[Array, Path], object]
+
+
+def log_select(path: Path) -> None:
+    """Let counters that have counted begin at zero again."""
+    path.itl().reads += 1
+    path.send("4C 02 40")
+
 
 EVENTS: dict[str, tuple[Event, int, bool]] = {
     "logical unit reset": (
@@ -57,6 +68,22 @@ EVENTS: dict[str, tuple[Event, int, bool]] = {
         True,
     ),
     "resize": (lambda array, path: array.disk.resize(1 << 22), CAPACITY_CHANGED, True),
+    "log select": (lambda array, path: log_select(path), LOG_CHANGED, False),
+    "set timestamp": (
+        lambda array, path: path.send("A4 0F 00000000 0000000C", data=bytes(12)),
+        TIMESTAMP_CHANGED,
+        False,
+    ),
+    "set identifying information": (
+        lambda array, path: array.disk.identify(b"rack 7", b"", path.nexus),
+        IDENTIFIER_CHANGED,
+        False,
+    ),
+    "other INQUIRY data": (
+        lambda array, path: array.disk.become(replace(array.disk.identity, serial="P1"), EVERYTHING),
+        INQUIRY_CHANGED,
+        True,
+    ),
 }
 
 
