@@ -164,7 +164,8 @@ def test_the_reset_of_a_unit_passes_in_its_suite(target: TargetUnderTest) -> Non
 
 @pytest.mark.conformance("CLI-007", "SBC-006")
 def test_a_write_protected_disk_passes_the_test_that_wants_one(target: TargetUnderTest) -> None:
-    target.cli("lun", "create", "protected", "--size", "1M", "--store", "memory:", "--read-only", "--lun", "9")
+    protected = ("protected", "--size", "1M", "--store", "memory:", "--read-only", "--lun", "9")
+    target.cli("lun", "create", *protected)
     verdict = run_suite_test("SCSI.ReadOnly.ReadOnlySBC", target.url(0, lun=9))
     assert verdict.outcome == "passed", verdict
 
