@@ -12,6 +12,7 @@ MaxCmdSN.
 
 from __future__ import annotations
 
+import random
 import select
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -46,6 +47,7 @@ TARGET = "iqn.2004-09.com.hp:fcgw.mpx100.test.b1.01.50001fe150012348"
 OTHER_TARGET = "iqn.2004-09.com.hp:fcgw.mpx100.test.b1.02.50001fe15001234c"
 HOST = "iqn.2001-04.com.example:host"
 OTHER_HOST = "iqn.2001-04.com.example:other"
+NAA, OTHER_NAA = (bytes.fromhex(f"600508b40006d7da0001a000047{n}0000") for n in (1, 2))
 BLOCK = 512
 LUN, OTHER_LUN = 1, 2
 
@@ -190,7 +192,10 @@ class World:
         self.identity = Identity("HP", "HSV300", "0005", "P1234")
         self.device = ScsiDevice("naa.50001fe150012340", self.ports, self.identity)
         self.store, self.other_store = Blocks(size, url="blocks:one"), Blocks(size, url="blocks:two")
-        self.disk, self.other_disk = self._disk(self.store), self._disk(self.other_store)
+        self.disk, self.other_disk = self._disk(self.store, NAA), self._disk(self.other_store, OTHER_NAA)
+        self.now = 0.0
+        self.device.set_clock(lambda: self.now)
+        self.device.entropy = random.Random(0).randbytes
         self.console = Console(self.identity)
         self.completions = Completions()
         self.sessions = Sessions(self._attach, self._detach, session_limit)
@@ -204,11 +209,14 @@ class World:
             self, commands or self.executor, self.sessions, limits or Limits(), self._entropy
         )
         self.hosts: list[Host] = []
-        self.now = 0.0
 
-    def _disk(self, store: Blocks) -> Disk:
+    def _disk(self, store: Blocks, naa: bytes) -> Disk:
         return Disk(
-            self.identity, block_size=BLOCK, blocks=store.size // BLOCK, store=store, managing_group=1
+            replace(self.identity, naa=naa),
+            block_size=BLOCK,
+            blocks=store.size // BLOCK,
+            store=store,
+            managing_group=1,
         )
 
     def _entropy(self, count: int) -> bytes:
