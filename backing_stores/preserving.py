@@ -24,7 +24,7 @@ from backing_stores.interface import BackingStore, StoreError
 if TYPE_CHECKING:
     from backing_stores.snapshot import SnapshotStore
 
-_PIECE: Final = 16 << 20  # of a range is preserved at a time, with one flush for all of it
+_PIECE: Final = 16 << 20  # of a range, or a whole hole, is preserved at a time, with one flush
 _LEAST_SHIFT: Final = 16
 
 
@@ -171,8 +171,10 @@ class PreservingStore:
         first, last = offset >> shift, min((offset + length - 1 >> shift) + 1, len(kept))
         step = max(1, _PIECE >> shift)
         while (first := kept.find(0, first, last)) >= 0:
-            until = min(first + step, last)
-            start, end = first << shift, until << shift
+            start = first << shift
+            _, length, allocated = next(self.inner.runs(start, min(last << shift, self.size) - start))
+            until = min(first + (step if allocated else max(step, length >> shift)), last)
+            end = until << shift
             with self.locks.hold(start, end):
                 for snapshot in self.snapshots:
                     snapshot.preserve(start, end)

@@ -287,7 +287,9 @@ class SnapshotStore:
         buffer = bytearray(min(_COPY, end - start))
         for offset, length, allocated in self._parent.runs(start, end - start):
             if not allocated:
-                self.data.discard(offset, length)  # what a power cut may have left here
+                for at, size, dirty in self.data.runs(offset, length):
+                    if dirty:  # left here by a power cut
+                        self.data.discard(at, size)
                 continue
             for at in range(offset, offset + length, len(buffer)):
                 piece = memoryview(buffer)[: min(len(buffer), offset + length - at)]

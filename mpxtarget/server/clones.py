@@ -115,7 +115,7 @@ class Clones:
     """The clones of a running array that are not complete."""
 
     def __init__(self, state: State, live: Live) -> None:
-        self._state = state
+        self.state = state
         self._live = live
         self._copying: dict[int, _Copying] = {}
         self._ends: set[asyncio.Task[None]] = set()
@@ -123,7 +123,7 @@ class Clones:
 
     def start(self) -> None:
         """Go on with all that are not complete."""
-        for record in self._state.list_vdisks():
+        for record in self.state.list_vdisks():
             if record.kind == "clone":
                 self.begin(record.id)
 
@@ -222,14 +222,15 @@ class Clones:
         """Record first, then the running target, then the file that is not needed any more."""
         live = self._live
         vdisk = live.bridge.array.vdisks[vdisk_id]
-        parent_id = vdisk.record.parent
-        if parent_id is not None:
+        if vdisk.record.parent is not None:
             async with at_rest(live, vdisk_id) as io:
-                self._state.make_independent(vdisk_id)
+                self.state.make_independent(vdisk_id)
                 vdisk.record = replace(vdisk.record, kind="disk", parent=None)
                 use(live, vdisk_id, io, store.data)
             log.info("clone %s is complete", vdisk.record.name)
+        parent_id = next((number for number, each in live.stores.items() if each is store.origin), None)
+        if parent_id is not None:
             await leave(live, parent_id, store)
         await asyncio.to_thread(store.split)
         with contextlib.suppress(StoreError):  # it is swept up at the next start
-            await asyncio.to_thread(SnapshotStore.delete_map, store.url, base=self._state.folder)
+            await asyncio.to_thread(SnapshotStore.delete_map, store.url, base=self.state.folder)

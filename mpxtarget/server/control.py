@@ -146,7 +146,11 @@ class ControlServer:
             writer.close()
 
     async def answer(self, verb: Verb, values: Mapping[str, object], *, lax: bool, context: Context) -> Any:
-        """Run a verb to its end, even when the peer that asked is dropped meanwhile."""
+        """Run a verb to its end, even when the peer that asked is dropped meanwhile; one that only waits
+        ends with its peer.
+        """
+        if verb.waits:
+            return await perform(verb, context, values, lax=lax)
         task = asyncio.ensure_future(self._run(verb, values, lax, context))
         self._verbs.add(task)
         task.add_done_callback(self._verb_done)
@@ -157,7 +161,7 @@ class ControlServer:
         task.exception()  # mark as seen: the peer that should have got it may be gone
 
     async def _run(self, verb: Verb, values: Mapping[str, object], lax: bool, context: Context) -> Any:
-        if verb.waits or not verb.writes:
+        if not verb.writes:
             return await perform(verb, context, values, lax=lax)
         async with self._writing:
             answer = await perform(verb, context, values, lax=lax)

@@ -1,16 +1,23 @@
 """Snapshots and clones by command, in a running target and at rest."""
 
+import asyncio
 import json
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backing_stores import StoreError
+from backing_stores.file import FileStore
 from backing_stores.snapshot import SnapshotStore
+from mpxtarget.cli import client
 from mpxtarget.server import disk_stores
-from mpxtarget.server.state import State
+from mpxtarget.server.state import State, VdiskRecord, VdiskSpec
+from mpxtarget.server.verbs import VERBS, Context, perform
 
 from .arrays import HOST, Array, make, served
 from .test_changes_are_whole import Broken
@@ -362,6 +369,30 @@ def test_a_clone_of_a_snapshot_shows_what_the_snapshot_did(array: Array) -> None
     assert array.files() == {"data.img", "copy.img"}
 
 
+def test_who_waits_for_a_clone_does_not_keep_the_target_from_stopping(
+    resting: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting.ok("lun", "create", "data", "--size", str(SIZE))
+    monkeypatch.setattr(SnapshotStore, "copy", _failing)
+    waits, said = threading.Event(), []
+
+    def wait() -> None:
+        try:
+            client.request(resting.folder, "lun/wait", {"lun": "copy"}, progress=lambda _: waits.set())
+        except client.NoAnswer as ended:
+            said.append(str(ended))
+
+    with served(resting.folder) as running:
+        running.ok("lun", "clone", "data", "copy")
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waits.wait(10)
+        running.ok("lun", "create", "other", "--size", "1M")  # nor others from changing something
+    thread.join()
+    assert len(said) == 1
+    assert row(resting, "copy")["kind"] == "clone"
+
+
 def test_a_clone_can_be_given_up(live: Array, monkeypatch: pytest.MonkeyPatch) -> None:
     live.ok("lun", "create", "data", "--size", str(SIZE))
     plain = stores(live)["data"]
@@ -392,3 +423,54 @@ def test_a_file_says_nothing_of_snapshots_and_leaves_them_alone(array: Array, tm
     assert "snapshot snap" in array.ok("apply", str(tmp_path / "array.toml"), "--dry-run")
     assert "snap depends on it" in array.refused("apply", str(tmp_path / "array.toml"), "--prune")
     assert array.records() == before
+
+
+# The moment
+
+
+def test_a_write_under_way_is_wholly_in_and_in_stable_storage(
+    live: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.ok("lun", "create", "data", "--size", str(SIZE))
+    assert live.target is not None
+    target = live.target
+    store, disk = target.stores[1], target.bridge.array.vdisks[1].disk
+    order: list[str] = []
+    second_half = threading.Event()
+    flush, add_vdisk = FileStore.flush, State.add_vdisk
+
+    def write_in_halves() -> None:
+        store.write(memoryview(b"h" * CHUNK), 0)
+        assert second_half.wait(10)
+        store.write(memoryview(b"h" * CHUNK), CHUNK)
+        order.append("written")
+
+    def noted_flush(self: FileStore) -> None:
+        flush(self)
+        if self is store:
+            order.append("flushed")
+
+    def noted_add(self: State, spec: VdiskSpec) -> VdiskRecord:
+        order.append("record")
+        return add_vdisk(self, spec)
+
+    monkeypatch.setattr(FileStore, "flush", noted_flush)
+    monkeypatch.setattr(State, "add_vdisk", noted_add)
+    io = live.in_loop(lambda: target.executor.io_of(disk))
+    live.in_loop(lambda: io.submit(0, 2 * CHUNK, write_in_halves, lambda _: None, writing=True))
+    values = {"parent": "data", "name": "snap"}
+    context = Context(live.in_loop(lambda: target.clones.state), target)
+    task = live.in_loop(lambda: asyncio.ensure_future(perform(VERBS["lun/snapshot"], context, values)))
+    _eventually(lambda: io.claims == 1)
+    assert not task.done()
+    second_half.set()
+    _eventually(task.done)
+    assert read(live, "snap")[: 2 * CHUNK] == b"h" * 2 * CHUNK
+    assert order == ["record", "flushed", "written", "flushed", "record"]  # the first is the rehearsal
+
+
+def _eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backing_stores import BackingStore, StoreError, open_store
+from backing_stores.file import FileStore
 from backing_stores.preserving import PreservingStore
 from backing_stores.snapshot import SnapshotStore
 from stores.helpers import get, put
@@ -265,3 +266,21 @@ def test_a_damaged_map_is_refused_by_name(family: Family, damage: str) -> None:
     parent = PreservingStore(family.parent.inner)
     with pytest.raises(StoreError, match=r"snap\.map"):
         SnapshotStore.open("file:snap", parent, base=family.folder)
+
+
+def test_a_large_hole_is_preserved_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = Family.make(tmp_path, b"")
+    family.parent.resize(1 << 34)
+    family.parent.inner.write(memoryview(b"x" * CHUNK), 1 << 33)
+    snapshot = family.take("snap")
+    flushes = []
+    with monkeypatch.context() as patch:
+        flush = FileStore.flush
+        patch.setattr(FileStore, "flush", lambda self: (flushes.append(self), flush(self)))
+        family.parent.discard(0, 1 << 34)
+    assert len(flushes) == 3
+    assert get(snapshot, 1 << 33, CHUNK) == b"x" * CHUNK
+    assert get(family.parent, 1 << 33, CHUNK) == bytes(CHUNK)
+    assert snapshot.map.owned_bytes == 1 << 34
+    assert (tmp_path / "snap").stat().st_blocks * 512 == CHUNK
+    family.close()
