@@ -11,7 +11,8 @@ from mpxtarget.scsi.sense import CheckCondition
 
 
 class Ram:
-    """A `Medium`. What is not `mapped` takes no space, and costs none here: only written pages are kept.
+    """A `Medium`. What is not `mapped` takes no space, and costs none here: only what is written is kept, in its
+    order.
 
     `log` tells what was done; `patience` is after how many calls nobody waits any more.
     """
@@ -19,7 +20,7 @@ class Ram:
     def __init__(self, size: int = 1 << 30, *, mapped: list[tuple[int, int]] | None = None) -> None:
         self.size = size
         self.mapped = [] if mapped is None else mapped
-        self.written: dict[int, bytes] = {}
+        self.written: list[tuple[int, bytes]] = []
         self.log: list[tuple[str, int, int]] = []
         self.patience = 1 << 30
 
@@ -32,7 +33,7 @@ class Ram:
 
     def _bytes(self, offset: int, length: int) -> bytearray:
         found = bytearray(length)
-        for at, data in self.written.items():
+        for at, data in self.written:
             start, end = max(at, offset), min(at + len(data), offset + length)
             if start < end:
                 found[start - offset : end - offset] = data[start - at : end - at]
@@ -44,18 +45,17 @@ class Ram:
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         self._note("write", offset, len(data))
-        self.written.pop(offset, None)  # the latest wins where they overlap
-        self.written[offset] = bytes(data)
+        self.written.append((offset, bytes(data)))
 
     def write_whole(self, offset: int, data: bytes | memoryview) -> None:
         self._note("write whole", offset, len(data))
-        self.written[offset] = bytes(data)
+        self.written.append((offset, bytes(data)))
 
     def zero(self, offset: int, length: int) -> None:
         self._note("zero", offset, length)
-        for at in [each for each in self.written if offset <= each < offset + length]:
-            assert at + len(self.written[at]) <= offset + length, "tests zero whole writes"
-            del self.written[at]
+        self.written = [
+            (at, data) for at, data in self.written if not offset <= at < at + len(data) <= offset + length
+        ]
 
     def flush(self) -> None:
         self._note("flush", 0, 0)
