@@ -616,7 +616,7 @@ class Executor:
         self._announce_windows(aborted - {session})
         for other in self._sessions():
             for each in other.tasks.values():
-                under_way = each is not task and self._unit(other, each) is disk and _may_write(each, disk)
+                under_way = each is not task and self._may_write(other, each, disk)
                 if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
                     self._refuse(each, Status.RESERVATION_CONFLICT)
         everything = [(0, disk.blocks << disk.shift, True)]
@@ -629,6 +629,15 @@ class Executor:
                 self._carry_out(task, plan.then, taken)
 
         io.claim(everything, granted)
+
+    def _may_write(self, session: Session, task: Task, disk: Disk) -> bool:
+        """Whether a task under way may still change the disk, or what is kept about it."""
+        work = cast("Work | None", task.work)
+        if work is None:
+            return False
+        if isinstance(work.plan, WorkOnBlocks):  # a copy may be a command to another unit
+            return work.run is not None and work.run.writes(disk)
+        return self._unit(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
 
     def _refuse(self, task: Task, status: int) -> None:
         """A command under way may no longer write: it ends with this status, when it can."""
@@ -712,13 +721,3 @@ class Executor:
                 self._touched.add(connection)
         if sessions:
             self._completions.put(lambda _: None, None)  # wakes the loop, which sends what was touched
-
-
-def _may_write(task: Task, disk: Disk) -> bool:
-    """Whether a task under way may still change the disk, or what is kept about it."""
-    work = cast("Work | None", task.work)
-    if work is None:
-        return False
-    if isinstance(work.plan, WorkOnBlocks):
-        return work.run is not None and work.run.writes(disk)
-    return isinstance(work.plan, WriteBlocks | TakeData)

@@ -34,6 +34,8 @@ BOTH = cscd(NAA) + cscd(OTHER_NAA)
 MIB = 1 << 20
 STATUS, TOKEN_INFORMATION = 0x05, 0x07
 IMMED = 0x01
+REGISTER = bytes.fromhex("5F 00 00 0000 00000018 00")
+RESERVE = bytes.fromhex("5F 01 05 0000 00000018 00")
 
 
 def extended_copy(segments: bytes, *, list_identifier: int = 1) -> tuple[bytes, bytes]:
@@ -206,6 +208,25 @@ def test_a_disk_that_goes_away_ends_the_copy(world: World) -> None:
     world.settle()
     assert host.done(itt).status == 2
     assert not any(world.other_store.content[MIB:])
+
+
+@pytest.mark.conformance("XCP-003", "PRS-027")
+def test_a_copy_under_way_ends_when_its_destination_is_reserved(world: World) -> None:
+    world.store.pattern()
+    host = world.host()
+    other = world.host(initiator=OTHER_HOST, target=OTHER_TARGET)
+    key = (0xABC).to_bytes(8, "big")
+    assert other.scsi(OTHER_LUN, REGISTER, data_out=bytes(8) + key + bytes(8)).status == 0
+    gate = world.store.close_gate()
+    copy = begin(host, LUN, *extended_copy(segment(8192, 0, 0)))
+    gate.arrived(1)
+    reserve = other.command(OTHER_LUN, RESERVE, data_out=key + bytes(16))
+    world.store.open_gate()
+    world.settle()
+    assert other.done(reserve).status == 0
+    assert host.done(copy).status == 0x18
+    assert not any(world.other_store.content[MIB:])
+    assert sense(send(host, LUN, *extended_copy(segment(1, 0, 0)))) == (0xA, 0x0D01)
 
 
 @pytest.mark.conformance("ODX-001")
