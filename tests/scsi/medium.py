@@ -11,8 +11,7 @@ from mpxtarget.scsi.sense import CheckCondition
 
 
 class Ram:
-    """A `Medium`. What is not `mapped` takes no space, and costs none here: only what is written is kept, in its
-    order.
+    """A `Medium`. What is not `mapped` takes no space, and costs none here: what is written is all it keeps.
 
     `log` tells what was done; `patience` is after how many calls nobody waits any more.
     """
