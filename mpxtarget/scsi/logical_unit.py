@@ -381,6 +381,7 @@ class Disk(LogicalUnit):
         itl.blocks = self.blocks
         itl.shift = self.shift
         itl.store = self.store
+        itl.go_sixteen = self.personality.offers("READ(16)") and self.personality.offers("WRITE(16)")
         ready = (
             not itl.attentions
             and not self._holds

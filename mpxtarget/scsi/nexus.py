@@ -132,8 +132,8 @@ class ITLNexus:
 
     For the data path: while `go_read` is true, READ(10/12/16) of blocks inside `blocks`, at most MAXIMUM
     TRANSFER LENGTH, needs no check at all if CDB byte 1 is 0 and CONTROL has no NACA; `go_write` likewise for
-    WRITE.  `store` is the disk's backing store, `shift` log2 of its block size. The four counters are the
-    data path's to count.
+    WRITE.  Both hold for the 16-byte CDBs only with `go_sixteen`.  `store` is the disk's backing store,
+    `shift` log2 of its block size. The four counters are the data path's to count.
     """
 
     __slots__ = (
@@ -141,6 +141,7 @@ class ITLNexus:
         "blocks",
         "detached",
         "go_read",
+        "go_sixteen",
         "go_write",
         "lu",
         "lun",
@@ -161,6 +162,7 @@ class ITLNexus:
         self.detached = False
         self.go_read = False
         self.go_write = False
+        self.go_sixteen = False
         self.blocks = 0
         self.shift = 0
         self.store: object = None

@@ -96,12 +96,16 @@ def run(c: Connection, view: memoryview, pos: int, end: int) -> int:
             ) = _COMMAND_10(view, pos)
             if opcode != 0x01 or cmd_sn != exp_cmd_sn or itt == _NO_TAG or itt in tasks:
                 break
+            itl = luns.get(lun)
+            if itl is None:
+                break
             if cdb_opcode in _SIXTEEN:
+                if not itl.go_sixteen:
+                    break
                 _, cdb_1, lba, blocks, group, control = _CDB_16(view, pos + 32)
             elif cdb_opcode not in _TEN:
                 break
-            itl = luns.get(lun)
-            if itl is None or cdb_1 or group & _RESERVED or control:
+            if cdb_1 or group & _RESERVED or control:
                 break
             if not blocks or lba + blocks > itl.blocks:
                 break
