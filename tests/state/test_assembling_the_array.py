@@ -91,13 +91,14 @@ def test_masks_and_secrets_are_in_force_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_login_is_written_down(tmp_path: Path) -> None:
-    clock = iter((100.0, 200.0))
+    now = 100.0
     with create_array(tmp_path, vdisks=()) as state:
-        assembly = assemble(state, lambda: next(clock))
+        assembly = assemble(state, lambda: now)
         bridge = assembly.bridge
         target = next(iter(bridge.targets))
         bridge.detach(bridge.attach(INITIATOR, ISID, target))
         assert state.get_initiator(INITIATOR).first_seen == 100.0  # the first one at once
+        now = 200.0
         bridge.detach(bridge.attach(INITIATOR, ISID, target))
         assembly.close()
         record = state.get_initiator(INITIATOR)
