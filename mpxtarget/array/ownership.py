@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from mpxtarget.scsi.codes import AccessState
+from mpxtarget.scsi.codes import AccessState, AccessStatus, Asc
 
 if TYPE_CHECKING:
     from mpxtarget.array.array import Vdisk
@@ -265,6 +265,11 @@ class Ownership:
         """Take charge of a disk that is new in the array."""
         if self.out_of_service is not None:
             vdisk.disk.limit_access(GROUP_IDS[self.out_of_service], AccessState.UNAVAILABLE)
+        if vdisk.record.controller == self.out_of_service:
+            survivor = other_controller(vdisk.record.controller)
+            vdisk.disk.manage(GROUP_IDS[survivor])
+            vdisk.take_over(survivor)
+            self._moved.add(vdisk.record.id)
         self._vdisks[vdisk.record.id] = vdisk
         self._families = self._families or vdisk.record.parent is not None
         vdisk.disk.custody = self._custody[vdisk.record.id] = Custody(self, vdisk)
@@ -302,8 +307,13 @@ class Ownership:
         if self.out_of_service is None:
             self.out_of_service = controller
             for vdisk in self._vdisks.values():
-                vdisk.disk.limit_access(GROUP_IDS[controller], AccessState.UNAVAILABLE)
-                vdisk.disk.manage(GROUP_IDS[survivor])
+                disk = vdisk.disk
+                implicit = disk.transitioning and disk.access_status == AccessStatus.IMPLICITLY
+                on_its_way = implicit and disk.managing_group == GROUP_IDS[controller]
+                disk.limit_access(GROUP_IDS[controller], AccessState.UNAVAILABLE)
+                disk.manage(GROUP_IDS[survivor])
+                if on_its_way:
+                    disk.raise_unit_attention(Asc.IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED)
         self.wake()
 
     def recover(self) -> None:

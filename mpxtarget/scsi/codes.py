@@ -84,6 +84,7 @@ class Asc:
     RESERVATIONS_RELEASED: Final = 0x2A04
     REGISTRATIONS_PREEMPTED: Final = 0x2A05
     ASYMMETRIC_ACCESS_STATE_CHANGED: Final = 0x2A06
+    IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED: Final = 0x2A07
     CAPACITY_DATA_HAS_CHANGED: Final = 0x2A09
     TIMESTAMP_CHANGED: Final = 0x2A10
     COMMAND_SEQUENCE_ERROR: Final = 0x2C00
@@ -108,6 +109,14 @@ class PeripheralType:
     DISK: Final = 0x00
     STORAGE_ARRAY_CONTROLLER: Final = 0x0C
     UNKNOWN: Final = 0x1F
+
+
+class AccessStatus:
+    """STATUS CODE of a target port group: how its state last changed (SPC-4 6.34)."""
+
+    NEVER: Final = 0x00
+    BY_COMMAND: Final = 0x01
+    IMPLICITLY: Final = 0x02
 
 
 class AccessState:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from mpxtarget.scsi.buffers import Buffers
-from mpxtarget.scsi.codes import AccessState, Asc, PeripheralType
+from mpxtarget.scsi.codes import AccessState, AccessStatus, Asc, PeripheralType
 from mpxtarget.scsi.copy.manager import CopyManager
 from mpxtarget.scsi.copy.tokens import RodTokens
 from mpxtarget.scsi.personality import EVERYTHING, Personality
@@ -313,10 +313,7 @@ class Disk(LogicalUnit):
         self.unsanitized: bool | None = None
         """A SANITIZE has begun and none has succeeded: whether EXIT FAILURE MODE ends that. Else None."""
         self.states = states
-        self.access_status = 0
-        """STATUS CODE of REPORT TARGET PORT GROUPS: 0 never changed, 1 by SET TARGET PORT GROUPS, 2
-        implicitly.
-        """
+        self.access_status: int = AccessStatus.NEVER
         self.custody: Custody = _AtOnce()
         self.transitioning = False
         self._moved_by: ITNexus | None = None
@@ -452,7 +449,7 @@ class Disk(LogicalUnit):
             return
         self.managing_group = group_id
         self._moved_by = None if self.transitioning else except_for
-        self.access_status = 2 if except_for is None else 1
+        self.access_status = AccessStatus.IMPLICITLY if except_for is None else AccessStatus.BY_COMMAND
         self.transitioning = self.custody.moved()
         if self.transitioning:
             self.changed()
@@ -479,7 +476,7 @@ class Disk(LogicalUnit):
             del self._limited[group_id]
         else:
             self._limited[group_id] = state
-        self.access_status = 2
+        self.access_status = AccessStatus.IMPLICITLY
         self.changed()
         self.raise_unit_attention(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED)
 

@@ -187,6 +187,39 @@ def test_a_move_takes_the_transition_time_whatever_the_cause(how: str) -> None:
     assert all(pending(nexus) == {1: [ACCESS_CHANGED]} for nexus in told)
 
 
+@pytest.mark.conformance("UAT-001", "ALU-007")
+def test_a_transition_whose_controller_fails_is_told_as_failed_to_all() -> None:
+    made = bridge(transition_time=10)
+    array = made.array
+    by_a = login(made, target=0)
+    array.ownership.trespass(1, "B")
+    array.ownership.tick(0.0)
+    array.ownership.fail("B")
+    assert pending(by_a)[1] == [ACCESS_CHANGED, Asc.IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED]
+    assert pending(by_a)[2] == [ACCESS_CHANGED]
+    array.ownership.tick(1.0)
+    array.ownership.tick(11.0)
+    assert states(array) == (AccessState.ACTIVE_OPTIMIZED, AccessState.UNAVAILABLE)
+
+
+def test_a_move_that_a_host_asked_for_does_not_fail_as_an_implicit_one() -> None:
+    made = bridge(transition_time=10)
+    nexuses = [login(made, target=0), login(made, target=1)]
+    made.array.vdisks[1].disk.manage(GROUP_IDS["B"], nexuses[0])
+    made.array.ownership.fail("B")
+    assert [pending(nexus)[1] for nexus in nexuses] == [[ACCESS_CHANGED]] * 2
+
+
+def test_a_disk_that_is_made_while_its_controller_restarts_starts_at_the_survivor() -> None:
+    array = eva(0)
+    array.ownership.fail("A", 60.0)
+    array.add_vdisk(vdisk_record(1, controller="A", preferred="A-failback"), FakeStore())
+    assert owners(array) == {1: "B"}
+    assert states(array) == (AccessState.UNAVAILABLE, AccessState.ACTIVE_OPTIMIZED)
+    assert array.ownership.tick(0.0) == {1: "B"}
+    assert array.ownership.tick(60.0) == {1: "A"}
+
+
 def test_a_disk_that_turns_round_in_transition_arrives_once_and_tells_everybody() -> None:
     made = bridge(transition_time=10)
     array = made.array
@@ -216,7 +249,6 @@ def test_a_family_is_managed_by_one_controller() -> None:
     array.ownership.fail("A")
     array.ownership.recover()
     assert owners(array) == {1: "A", 2: "A", 3: "A", 4: "B"}
-    records = [vdisk.record for vdisk in array.vdisks.values()]
     array.ownership.fail("A")
     records = [vdisk.record for vdisk in array.vdisks.values()]
     assert moves_at_start(records, clean=True, failed=None) == {1: "A", 2: "A", 3: "A"}
