@@ -95,6 +95,9 @@ class Blocks:
         self.log.append(("flush", 0, 0))
 
     def discard(self, offset: int, length: int) -> None:
+        self._wait("discard", offset, length)
+        self._trouble(self.write_error)
+        self.log.append(("discard", offset, length))
         self.content[offset : offset + length] = bytes(length)
 
     def resize(self, size: int) -> None:
