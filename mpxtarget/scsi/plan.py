@@ -169,7 +169,7 @@ class Fence:
 
     The tasks of `abort` on the disk are aborted; writes of nexuses which may no longer write end with
     RESERVATION CONFLICT and change nothing more; and what threads are writing comes to its end first (SPC-4
-    5.12.11, RFC 7143 4.2.2.3.4).
+    5.13.11, RFC 7143 4.2.2.3.4).
     """
 
     disk: Disk
