@@ -448,7 +448,7 @@ class Disk(LogicalUnit):
         if group_id == self.managing_group:
             return
         self.managing_group = group_id
-        self._moved_by = None if self.transitioning else except_for
+        self._moved_by = except_for
         self.access_status = AccessStatus.IMPLICITLY if except_for is None else AccessStatus.BY_COMMAND
         self.transitioning = self.custody.moved()
         if self.transitioning:
