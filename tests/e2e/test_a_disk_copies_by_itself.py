@@ -1,4 +1,4 @@
-"""Third-party copy over real sockets and files: ESXi's clones, tokens between hosts, and no token after a restart."""
+"""Third-party copy over real sockets and files: clones as ESXi makes them, tokens, and their end."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ async def naa_of(session: Initiator, lun: int) -> bytes:
 
 
 async def send(session: Initiator, lun: int, action: int, parameters: bytes) -> Result:
-    """A copy command with list identifier 1."""
-    return await session.scsi(lun, copy_out(action, len(parameters), 1), parameters)
+    """A copy command with list identifier 1, which stands in the CDB of token commands only."""
+    list_identifier = 0 if action == EXTENDED_COPY_LID1 else 1
+    return await session.scsi(lun, copy_out(action, len(parameters), list_identifier), parameters)
 
 
 async def fill(session: Initiator, lun: int, blocks: int) -> bytes:
