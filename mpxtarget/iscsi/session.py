@@ -124,8 +124,12 @@ class Session:
 
     def retire(self, task: Task) -> None:
         """A task has ended: its tag is free and the window opens by one."""
-        if self.tasks.pop(task.itt, None) is not None and not task.immediate:
+        if self.tasks.pop(task.itt, None) is None:
+            return
+        if not task.immediate:
             self.outstanding -= 1
+        if task.on_end is not None:
+            task.on_end(task)
 
 
 class Sessions:

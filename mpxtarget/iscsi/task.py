@@ -8,6 +8,7 @@ never gathers them itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Task:
         "itt",
         "lun",
         "next_offset",
+        "on_end",
         "r2t_sn",
         "read",
         "sent",
@@ -115,6 +117,7 @@ class Task:
         self.data_sn = 0  # of the next Data-In
         self.sent = 0  # buffer offset of the next Data-In
         self.aborted = False
+        self.on_end: Callable[[Task], None] | None = None  # to be told when it has ended
         self.work: Any = None  # what executes it keeps its own state here
 
     @property

@@ -139,6 +139,12 @@ def expect_no_more(task: Task) -> None:
     task.wanted = min(task.wanted, task.next_offset)
 
 
+def go_on(task: Task) -> None:
+    """A command has begun later than it came: ask for its data, or go on if there is nothing to ask for."""
+    if not task.aborted:
+        _advance(task.connection, task)
+
+
 # -- Data-Out ------------------------------------------------------------------------------------------------
 
 

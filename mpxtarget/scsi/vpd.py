@@ -126,7 +126,7 @@ LOGICAL_BLOCK_PROVISIONING = Struct(
     Padding(1),
 )
 
-# Not said, because not so: HEADSUP and ORDSUP, progress in sense data of self-tests, a nonvolatile cache
+# Not said, because not so: unit attentions with more than their code, priorities, a nonvolatile cache
 EXTENDED_INQUIRY = Struct(
     Padding(1),
     "tasks"
@@ -135,8 +135,8 @@ EXTENDED_INQUIRY = Struct(
         "uask_sup" / Default(Flag, False),
         "group_sup" / Default(Flag, False),
         "prior_sup" / Default(Flag, False),
-        "headsup" / Default(Flag, False),
-        "ordsup" / Default(Flag, False),
+        "headsup" / Default(Flag, True),
+        "ordsup" / Default(Flag, True),
         "simpsup" / Default(Flag, True),
     ),
     "cache" / BitStruct(Padding(6), "nv_sup" / Default(Flag, False), "v_sup" / Default(Flag, False)),
@@ -255,7 +255,16 @@ def _scsi_ports(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
 def _block_limits(lu: LogicalUnit, device: ScsiDevice, port: TargetPort) -> bytes:
     disk = cast("Disk", lu)
     alignment = {"flags": {}, "unmap_granularity_alignment": {"valid": disk.is_thin}}
-    return bytes(BLOCK_LIMITS.build(asdict(block_limits(disk)) | alignment))
+    limits = bytes(BLOCK_LIMITS.build(asdict(block_limits(disk)) | alignment))
+    return limits if disk.follows_sbc_3 else limits[:_SBC_2_LIMITS]
+
+
+_SBC_2_LIMITS = 12  # bytes of the page's payload: what SBC-2 6.4.2 has of it
+
+
+def _follows_sbc_3(lu: LogicalUnit) -> bool:
+    """Whether the unit has the pages that came with SBC-3."""
+    return cast("Disk", lu).follows_sbc_3
 
 
 _READS_SUCCEED = 0b01
@@ -306,6 +315,6 @@ PAGES = (
     VpdPage(0x88, DISK_AND_CONSOLE, _scsi_ports),
     VpdPage(0x8F, DISK, _third_party_copy, third_party_copy.offered),
     VpdPage(0xB0, DISK, _block_limits),
-    VpdPage(0xB1, DISK, _block_device_characteristics),
-    VpdPage(0xB2, DISK, _logical_block_provisioning),
+    VpdPage(0xB1, DISK, _block_device_characteristics, _follows_sbc_3),
+    VpdPage(0xB2, DISK, _logical_block_provisioning, _follows_sbc_3),
 )

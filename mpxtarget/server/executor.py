@@ -45,6 +45,7 @@ from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_faile
 from mpxtarget.server.block_work import BlockWork
 from mpxtarget.server.disk_io import DiskIo, first_difference
 from mpxtarget.server.lanes import Completions
+from mpxtarget.server.task_set import SIMPLE, TaskSets
 from mpxtarget.server.whole_writes import WholeWrites
 
 if TYPE_CHECKING:
@@ -140,10 +141,16 @@ class Executor:
         self._io: dict[int, DiskIo] = {}  # by id(disk)
         self._lane_bytes: dict[tuple[Connection, Disk], int] = {}
         self._touched: set[Connection] = set()
+        self._task_sets = TaskSets(self, sessions, lambda then: completions.put(lambda _: then(), None))
 
     # -- what the connection calls ----
 
     def start(self, task: Task) -> None:
+        """A command has come: begin with it, if it need not wait for others."""
+        if (task.attr <= SIMPLE and not self._task_sets) or self._task_sets.enter(task):
+            self.begin(task)
+
+    def begin(self, task: Task) -> None:
         """Plan a command and begin to carry it out."""
         session = task.connection.session
         assert session is not None
@@ -172,6 +179,26 @@ class Executor:
                 self._carry_out(task, work.plan.then(data), work.plan.length)
         elif not work.in_lane:
             self._written(task, work)
+
+    def keep_early_data(self, task: Task, length: int) -> bool:
+        """Make room for the unsolicited data of a task that has to wait; False: its task set is full."""
+        if self._too_much_data(task, length):
+            transfer.respond(task, Status.TASK_SET_FULL)
+            return False
+        work = task.work = Work(GOOD)
+        work.buffer = bytearray(length)
+        return True
+
+    def take_early_data(self, task: Task, length: int) -> bytes:
+        """The unsolicited data of a task that begins now."""
+        self._touched.add(task.connection)
+        work, task.work = task.work, None
+        return bytes(work.buffer[:length])
+
+    def unit_of(self, session: Session, task: Task) -> LogicalUnit | None:
+        """The logical unit that a task is for; None if its LUN is not mapped."""
+        itl = cast("ITNexus", session.nexus).luns.get(task.lun) if session.nexus is not None else None
+        return None if itl is None else itl.lu
 
     def undelivered(self, task: Task, failure: Delivery) -> None:
         """ABORTED COMMAND, as the transport reports it (RFC 7143 11.4.7.2)."""
@@ -206,7 +233,7 @@ class Executor:
                 return TmfResponse.LUN_DOES_NOT_EXIST
             own = function == TmfFunction.ABORT_TASK_SET
             cleared = self._abort(
-                session, lambda s, t: (s is session or not own) and self._unit(s, t) is itl.lu
+                session, lambda s, t: (s is session or not own) and self.unit_of(s, t) is itl.lu
             )
             if function == TmfFunction.CLEAR_TASK_SET and not itl.lu.reports_aborted_tasks:
                 others = (s.nexus.by_number.values() for s in cleared if s is not session)
@@ -219,7 +246,7 @@ class Executor:
             return TmfResponse.FUNCTION_COMPLETE
         if function == TmfFunction.TARGET_WARM_RESET:
             units = {id(itl.lu) for itl in nexus.by_number.values()}
-            cleared = self._abort(session, lambda s, t: id(self._unit(s, t)) in units)
+            cleared = self._abort(session, lambda s, t: id(self.unit_of(s, t)) in units)
             task_management.target_reset(nexus)
             self._announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
@@ -336,7 +363,7 @@ class Executor:
         its descriptor another file's: nobody may touch it any more.
         """
         session = task.connection.session
-        return session is None or self._unit(session, task) is not disk
+        return session is None or self.unit_of(session, task) is not disk
 
     # -- reading ----
 
@@ -611,7 +638,7 @@ class Executor:
         session = task.connection.session
         assert session is not None
         aborted = self._abort(
-            session, lambda s, t: t is not task and s.nexus in victims and self._unit(s, t) is disk
+            session, lambda s, t: t is not task and s.nexus in victims and self.unit_of(s, t) is disk
         )
         self._announce_windows(aborted - {session})
         for other in self._sessions():
@@ -637,7 +664,7 @@ class Executor:
             return False
         if isinstance(work.plan, WorkOnBlocks):  # a copy may be a command to another unit
             return work.run is not None and work.run.writes(disk)
-        return self._unit(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
+        return self.unit_of(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
 
     def _refuse(self, task: Task, status: int) -> None:
         """A command under way may no longer write: it ends with this status, when it can."""
@@ -689,10 +716,6 @@ class Executor:
         itl = self._itl(task)
         return itl is not None and itl.lu.descriptor_sense
 
-    def _unit(self, session: Session, task: Task) -> LogicalUnit | None:
-        itl = cast("ITNexus", session.nexus).luns.get(task.lun) if session.nexus is not None else None
-        return None if itl is None else itl.lu
-
     def _abort(self, by: Session, chosen: Callable[[Session, Task], bool]) -> set[Session]:
         """Abort the chosen tasks of all sessions, as `by` wants it; the sessions that lost one.
 
@@ -702,11 +725,13 @@ class Executor:
         affected = set()
         for session in self._sessions():
             for task in [task for task in session.tasks.values() if chosen(session, task)]:
-                unit = self._unit(session, task)
+                unit = self.unit_of(session, task)
                 if session is by or unit is None or not unit.reports_aborted_tasks:
                     task.connection.abort(task)
-                elif task.owed and task.answer is None:
+                elif task.owed and task.expecting:
                     self._refuse(task, Status.TASK_ABORTED)  # status waits for the data (RFC 7143 11.4.2)
+                elif task.owed and task.answer is None:  # it has not even begun
+                    transfer.respond(task, Status.TASK_ABORTED)
                 elif not task.owed:
                     task.connection.abort(task)
                     transfer.respond_to_aborted(task)

@@ -93,7 +93,7 @@ def test_device_identification_of_the_console(path: Path) -> None:
 @pytest.mark.conformance("VPD-017", "VPD-009")
 def test_extended_inquiry(path: Path) -> None:
     text = vpd(path, 0x86)
-    for expected in ("SIMPSUP=1", "V_SUP=1", "NV_SUP=0", "LUICLR=1", "UASK_SUP=0", "RTD_SUP=0"):
+    for expected in ("HEADSUP=1", "ORDSUP=1", "SIMPSUP=1", "V_SUP=1", "NV_SUP=0", "LUICLR=1", "UASK_SUP=0"):
         assert expected in text, text
 
 

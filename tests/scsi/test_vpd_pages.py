@@ -10,7 +10,7 @@ from mpxtarget.scsi.personality import Personality
 
 DISK_LUN, CONSOLE_LUN = 1, 0
 LU, PORT, DEVICE = 0, 1, 2
-TASK_ATTRIBUTES = 0x01
+TASK_ATTRIBUTES = 0x07
 T10, NAA_TYPE, RELATIVE_PORT, PORT_GROUP, SCSI_NAME = 1, 3, 4, 5, 8
 
 
@@ -150,10 +150,10 @@ def test_pages_of_two_ports_are_not_mixed_up(array: Array) -> None:
     assert page(first, 0x83) == before
 
 
-@pytest.mark.conformance("VPD-009", "LUN-013")
+@pytest.mark.conformance("VPD-009", "LUN-013", "SAM-003")
 @pytest.mark.parametrize(("lun", "cache"), [(DISK_LUN, 0x01), (CONSOLE_LUN, 0x00)])
 def test_extended_inquiry_tells_what_is_so(path: Path, lun: int, cache: int) -> None:
-    # SIMPSUP; V_SUP for what has a cache; LUICLR, for REPORT LUNS clears its condition on every unit
+    # HEADSUP, ORDSUP, SIMPSUP; V_SUP for what has a cache; LUICLR: REPORT LUNS clears its condition
     assert page(path, 0x86, lun) == bytes((0, TASK_ATTRIBUTES, cache, 0x01)) + bytes(56)
 
 

@@ -1,0 +1,185 @@
+"""Task sets: the order in which ORDERED and HEAD OF QUEUE commands are carried out (SAM-5 8.6, 8.7).
+
+A logical unit has one task set, for all nexuses (TST 000b). As long as all its tasks are SIMPLE they need no
+order, and there is nothing here to know of them. With the first one that is not SIMPLE its task set comes
+into being; with the last it goes. Meanwhile the short cut of fast_path.py is closed for the disk, and:
+
+- HEAD OF QUEUE begins at once;
+- SIMPLE begins when there is no HEAD OF QUEUE, and no older ORDERED;
+- ORDERED begins when there is no HEAD OF QUEUE, and nothing older at all.
+
+A task that may not begin yet is dormant: none of its checks has been made. Unsolicited data that it brings
+is kept, within the bounds for parameter lists of its session; no other data is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mpxtarget.iscsi import transfer
+from mpxtarget.scsi.logical_unit import Disk
+
+if TYPE_CHECKING:
+    from mpxtarget.iscsi.session import Session
+    from mpxtarget.iscsi.task import Task
+    from mpxtarget.scsi.logical_unit import LogicalUnit
+
+SIMPLE: Final = 1
+"""The task attributes up to here, untagged and SIMPLE, need no order (RFC 7143 11.3.1)."""
+ORDERED: Final = 2
+HEAD_OF_QUEUE: Final = 3
+
+
+class Beginner(Protocol):
+    """What can begin a task: the executor."""
+
+    def begin(self, task: Task) -> None:
+        """Plan a command and begin to carry it out."""
+
+    def keep_early_data(self, task: Task, length: int) -> bool:
+        """Make room for unsolicited data of a task that has not begun; False: it cannot be taken in."""
+
+    def take_early_data(self, task: Task, length: int) -> bytes:
+        """The first bytes of that data; the room is given back."""
+
+    def take(self, task: Task, offset: int, data: memoryview) -> None:
+        """Data-Out of a task that has begun."""
+
+    def unit_of(self, session: Session, task: Task) -> LogicalUnit | None:
+        """The logical unit that a task is for."""
+
+
+class TaskSet:
+    """The tasks of one logical unit while some of them are not SIMPLE."""
+
+    __slots__ = ("_dormant", "_heads", "_on_end", "_ordered", "_running", "_unit")
+
+    def __init__(self, unit: LogicalUnit, running: Iterable[Task], on_end: Callable[[], None]) -> None:
+        """`running` has begun before; `on_end` is called when a task has ended."""
+        self._unit = unit
+        self._on_end = on_end
+        self._running: set[Task] = set()
+        self._heads: set[Task] = set()
+        self._ordered: Task | None = None
+        self._dormant: deque[Task] = deque()
+        for task in running:
+            self._run(task)
+        if isinstance(unit, Disk):
+            unit.hold()
+
+    def enter(self, task: Task) -> bool:
+        """Take a task in; whether it begins now."""
+        if task.attr == HEAD_OF_QUEUE:
+            self._heads.add(task)
+        elif self._dormant or not self._may_begin(task):
+            self._dormant.append(task)
+            task.on_end = self._ended
+            return False
+        self._run(task)
+        return True
+
+    def next(self) -> Task | None:
+        """A dormant task whose turn has come: it begins now."""
+        if not self._dormant or not self._may_begin(self._dormant[0]):
+            return None
+        task = self._dormant.popleft()
+        self._run(task)
+        return task
+
+    def dissolve(self) -> bool:
+        """End the task set if nothing in it needs an order; whether it did."""
+        if self._heads or self._dormant or self._ordered is not None:
+            return False
+        for task in self._running:
+            task.on_end = None
+        if isinstance(self._unit, Disk):
+            self._unit.release()
+        return True
+
+    def _may_begin(self, task: Task) -> bool:
+        if task.attr == ORDERED:
+            return not self._running  # what is not running is younger
+        return not self._heads and self._ordered is None
+
+    def _run(self, task: Task) -> None:
+        self._running.add(task)
+        if task.attr == ORDERED:
+            self._ordered = task
+        task.on_end = self._ended
+
+    def _ended(self, task: Task) -> None:
+        self._running.discard(task)
+        self._heads.discard(task)
+        if task is self._ordered:
+            self._ordered = None
+        if task in self._dormant:  # aborted
+            self._dormant.remove(task)
+        self._on_end()
+
+
+class TaskSets:
+    """The task sets there are at the moment: hardly ever one."""
+
+    __slots__ = ("_beginner", "_later", "_sessions", "_sets")
+
+    def __init__(
+        self,
+        beginner: Beginner,
+        sessions: Callable[[], Iterable[Session]],
+        later: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """`later` calls a function when what goes on now is over."""
+        self._beginner = beginner
+        self._sessions = sessions
+        self._later = later
+        self._sets: dict[LogicalUnit, TaskSet] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._sets)
+
+    def enter(self, task: Task) -> bool:
+        """Whether a task that has just come begins now; else it does when its turn has come."""
+        session = task.connection.session
+        assert session is not None
+        unit = self._beginner.unit_of(session, task)
+        if unit is None:
+            return True
+        found = self._sets.get(unit)
+        if found is None:
+            if task.attr not in (ORDERED, HEAD_OF_QUEUE):
+                return True
+            older = [
+                each
+                for other in self._sessions()
+                for each in other.tasks.values()
+                if each is not task and self._beginner.unit_of(other, each) is unit
+            ]
+            found = self._sets[unit] = TaskSet(unit, older, lambda: self._later(lambda: self._go_on(unit)))
+        if found.enter(task):
+            return True
+        early = min(session.parameters.first_burst_length, task.edtl) if task.write else 0
+        if self._beginner.keep_early_data(task, early):
+            task.wanted = early
+        return False
+
+    def _go_on(self, unit: LogicalUnit) -> None:
+        """A task has ended: others may begin."""
+        found = self._sets.get(unit)
+        if found is None:
+            return
+        while (task := found.next()) is not None:
+            if task.answer is None:  # else it was ended before it began
+                self._begin(task)
+        if found.dissolve():
+            del self._sets[unit]
+
+    def _begin(self, task: Task) -> None:
+        arrived = task.next_offset if task.unsolicited is None else task.unsolicited.next
+        data = self._beginner.take_early_data(task, arrived)
+        task.wanted = 0
+        self._beginner.begin(task)
+        if data and task.wanted and task.failure is None and task.answer is None and not task.aborted:
+            self._beginner.take(task, 0, memoryview(data)[: task.wanted])
+        transfer.go_on(task)
