@@ -18,6 +18,7 @@ such a chunk never changes. Rules kept here:
 """
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from backing_stores.chunk_map import SUFFIX, ChunkMap, Condition
 from backing_stores.file import FileStore, path_of, sync_folder
 from backing_stores.interface import BackingStore, StoreError
 from backing_stores.preserving import PreservingStore
+
+log = logging.getLogger("backing_stores")
 
 _COPY: Final = 1 << 20  # bytes in memory at a time
 _PIECE: Final = 4 << 20  # bytes copied at a time
@@ -221,8 +224,8 @@ class SnapshotStore:
         first, last = self.map.chunks(start, max(0, min(end, self.size) - start))
         try:
             self._take(list(self.map.missing(first, last)))
-        except OSError:
-            self._invalidate()
+        except OSError as error:
+            self._invalidate(error)
 
     def copy(self) -> bool:
         """Take the next piece that is not here yet; False if there is none. Raises OSError.
@@ -278,8 +281,8 @@ class SnapshotStore:
             if runs:
                 try:
                     self._own(runs)
-                except OSError:
-                    self._invalidate()
+                except OSError as error:
+                    self._invalidate(error)
                     raise
 
     def _fetch(self, start: int, end: int) -> None:
@@ -311,7 +314,8 @@ class SnapshotStore:
         """Whether all these chunks still are the parent's, and unchanged there."""
         return self.map.owned.find(1, first, last) < 0 and self.map.condition is not Condition.INVALID
 
-    def _invalidate(self) -> None:
+    def _invalidate(self, error: OSError) -> None:
+        log.error("%s is invalid from now on, it could not take a block: %s", self.url, error)
         self.map.set_condition(Condition.INVALID)
 
     def _check(self) -> None:

@@ -3,7 +3,8 @@
 Rules kept here:
 
 - At rest means: no write to the disk is under way. Those that come wait until whoever asked is done; reads go
-  on. A disk's store is replaced, by another with the same blocks, only then.
+  on. A disk's store is replaced, by another with the same blocks, only then. Of a command whose data comes in
+  several Data-Out sequences, a part may have come before: as after a loss of power, nobody acknowledged it.
 - A clone is copied by one thread, piece by piece, which rests after each piece as long as that took: half of
   the time belongs to the hosts.
 - Copying goes on after a restart where it stopped, and after an error in a while.

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from backing_stores import create, open_store
+from backing_stores.chunk_map import Condition
 from backing_stores.preserving import PreservingStore
 from backing_stores.snapshot import SnapshotStore
 from mpxtarget.server import clones
@@ -162,7 +163,7 @@ def test_hosts_hear_of_an_invalid_snapshot_as_a_medium_error(world: World, tmp_p
     host = world.host()
     with with_snapshot(world, tmp_path) as (_, snapshot):
         world.executor.io_of(world.disk).use(snapshot)
-        snapshot._invalidate()
+        snapshot.map.set_condition(Condition.INVALID)
         for cdb, how in (
             (read_10(0, 8), {"read_length": KIB_4}),
             (write_10(0, 8), {"data_out": data(KIB_4)}),

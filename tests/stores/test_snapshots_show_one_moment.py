@@ -284,3 +284,27 @@ def test_a_large_hole_is_preserved_at_once(tmp_path: Path, monkeypatch: pytest.M
     assert snapshot.map.owned_bytes == 1 << 34
     assert (tmp_path / "snap").stat().st_blocks * 512 == CHUNK
     family.close()
+
+
+def test_snapshots_with_chunks_of_different_sizes_are_preserved_alike(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a disk that has grown beyond a tebibyte have."""
+    original = get(family.parent, 0, SIZE)
+    family.take("small")
+    with monkeypatch.context() as patch:
+        patch.setattr("backing_stores.chunk_map._MAX_CHUNKS", 2)
+        large = family.take("large")
+    assert (family.snapshots["small"].map.shift, large.map.shift) == (16, 18)
+    put(family.parent, CHUNK, b"x" * 512)
+    assert family.snapshots["small"].map.owned_bytes == large.map.owned_bytes == 4 * CHUNK
+    put(family.parent, SIZE - 512, b"x" * 512)
+    put(large, 0, b"y" * 512)
+    put(family.snapshots["small"], 3 * CHUNK, b"z" * 512)
+    family.reopen()
+    for name, at, own in (("small", 3 * CHUNK, b"z"), ("large", 0, b"y")):
+        expected = bytearray(original)
+        expected[at : at + 512] = own * 512
+        assert get(family.snapshots[name], 0, SIZE) == expected
+    assert get(family.parent, CHUNK, 512) == b"x" * 512
+    family.close()
