@@ -589,6 +589,7 @@ class Executor:
             return
 
         immediate = plan.immediate  # not the plan: the data it works with is to go as soon as it can
+        answered = False
         disk = plan.extents[0].disk
 
         def answer(outcome: Reply | Keep | None) -> None:
@@ -600,7 +601,7 @@ class Executor:
                 settle(outcome)
 
         def settle(reply: Reply | None) -> None:
-            if immediate or task.aborted:
+            if answered or task.aborted:
                 return
             self._touched.add(task.connection)
             if work.refusal is not None:
@@ -614,12 +615,13 @@ class Executor:
             return _NOT_KEPT.reply(disk.descriptor_sense)
 
         def begin(error: Exception | None) -> None:
-            self._touched.add(task.connection)
+            nonlocal answered
+            if error is not None or immediate:
+                self._touched.add(task.connection)
+                self._reply(task, GOOD if error is None else failure(error))
+                answered = True
             if error is not None:
-                self._reply(task, failure(error))
                 run.abandon()
-            elif immediate:
-                self._reply(task, GOOD)
             run.start()
 
         run = BlockWork(plan, self.io_of, answer, self._whole_writes)
