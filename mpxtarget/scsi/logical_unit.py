@@ -370,6 +370,11 @@ class Disk(LogicalUnit):
         return self.personality.offers("UNMAP")
 
     @property
+    def follows_sbc_3(self) -> bool:
+        """Whether the disk is one of SBC-3, which wants READ CAPACITY(16), or an older one of SBC-2."""
+        return self.personality.offers("READ CAPACITY(16)")
+
+    @property
     def maximum_transfer_blocks(self) -> int:
         """MAXIMUM TRANSFER LENGTH of VPD page B0h."""
         return MAXIMUM_TRANSFER_BYTES >> self.shift
@@ -599,11 +604,17 @@ class Disk(LogicalUnit):
             if asc is not None:
                 itl.raise_unit_attention(asc)
         self.changed()
+        self._end_forbidden_copies()
 
     def reserve_for(self, nexus: ITNexus) -> None:
         """Reserve the logical unit for `nexus`, as RESERVE(6) does."""
         self.reserved_by = nexus
         self.changed()
+        self._end_forbidden_copies()
+
+    def _end_forbidden_copies(self) -> None:
+        """Copies in the background of those who may no longer write: a fence would wait for them."""
+        self.copies.give_up(lambda nexus: self.forbids(nexus, Reserved.WRITES))
 
     def end_reservation(self, nexus: ITNexus) -> None:
         """End the reservation that `nexus` holds, if it does."""

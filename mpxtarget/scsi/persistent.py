@@ -323,6 +323,8 @@ def _preempt(call: Call, data: bytes, *, abort: bool) -> Plan:
         call.nexus.name, parameters.key, parameters.service_action_key, call.cdb[2]
     )
     victims = tuple(itl for itl in call.disk.attached if abort and itl.nexus.name in change.lost)
+    # what copies in the background has no task to abort (SPC-4 5.13.11.2.6)
+    call.disk.copies.give_up(lambda nexus: any(itl.nexus is nexus for itl in victims))
     return _done(call, change, fence=True, abort=victims)
 
 

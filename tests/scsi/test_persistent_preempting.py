@@ -37,6 +37,7 @@ from persistent_initiator import (
 )
 from scsi_initiator import GOOD, RESERVATION_CONFLICT, Array, Path
 
+from mpxtarget.scsi.copy.manager import Copy
 from mpxtarget.scsi.plan import GOOD as DONE
 from mpxtarget.scsi.plan import Fence
 
@@ -255,6 +256,26 @@ def test_answer_waits_for_a_fence_where_somebody_may_no_longer_write(
     assert plan == (Fence(path.itl().lu, DONE) if fenced else DONE) or (
         action == PREEMPT_AND_ABORT and isinstance(plan, Fence) and plan.abort == (path.itl(),)
     )
+
+
+@pytest.mark.conformance("PRS-012", "PRS-027")
+@pytest.mark.parametrize(
+    ("action", "reserve", "wanted"),
+    [(PREEMPT, None, True), (PREEMPT, WE_RO, False), (PREEMPT_AND_ABORT, None, False)],
+)
+def test_copies_in_the_background_end_with_the_right_to_make_them(
+    array: Array, path: Path, other: Path, third: Path, action: int, reserve: int | None, wanted: bool
+) -> None:
+    register((path, A), (other, B), (third, C))
+    if reserve is not None:
+        good(other, RESERVE, B, type_=reserve)
+    copies = {each: Copy(0x01, background=True) for each in (path.nexus, third.nexus)}
+    for nexus, copy in copies.items():
+        array.disk.copies.start(nexus, 1, copy)
+    good(other, action, B, A)
+    assert copies[path.nexus].wanted is wanted
+    assert copies[third.nexus].wanted
+    assert array.disk.copies.find(path.nexus, 1) is copies[path.nexus]
 
 
 # REGISTER AND MOVE

@@ -7,6 +7,7 @@ of a copy goes when its list identifier is used again, with its nexus, and when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -112,6 +113,14 @@ class CopyManager:
         """A nexus is lost: its copies end, and nobody can ask for them any more."""
         for key in [key for key in self._known if key[0] is nexus]:
             self._known.pop(key).wanted = False
+
+    def give_up(self, of: Callable[[ITNexus], bool]) -> None:
+        """The copies of some nexuses end, as if COPY OPERATION ABORT had come for each; what is known of them
+        stays.
+        """
+        for (nexus, _), copy in self._known.items():
+            if of(nexus):
+                copy.wanted = False
 
     def reset(self) -> None:
         """Logical unit reset: every copy ends, and is forgotten."""
