@@ -23,6 +23,7 @@ _ISCSI: Final = 0x5
 _DEVICE, _PORT = 0b00, 0b01
 _SHORTEST: Final = 20
 _LONGEST_NAME: Final = 223
+_LONGEST_SUFFIX: Final = len(",i,0x") + 12
 
 TRANSPORT_ID = Struct(
     "first" / BitStruct("format" / BitsInteger(2), Padding(2), "protocol" / Default(Nibble, _ISCSI)),
@@ -74,11 +75,13 @@ def parse(data: bytes, start: int, end: int) -> Iterator[tuple[int, TransportId]
 
 def _read(field: bytes, *, is_port: bool) -> TransportId | None:
     """The names in a field that the first null ends, whatever its length; None if they are none."""
+    content = field.partition(b"\0")[0]
+    if len(content) > _LONGEST_NAME + _LONGEST_SUFFIX:
+        return None
     try:
-        text = field.partition(b"\0")[0].decode()
+        text = _one_form(content.decode())
     except UnicodeDecodeError:
         return None
-    text = _one_form(text)
     name, separator, isid = text.partition(",i,0x")
     if len(name.encode()) > _LONGEST_NAME or not _NAME.fullmatch(name) or bool(separator) is not is_port:
         return None
