@@ -1,15 +1,18 @@
 """TAS of the Control mode page: what a host is told of commands that another one has ended."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from mpxtarget.pdu import ScsiResponse, TmfFunction
+from mpxtarget.testing import R2TReceived
 from support.cdb import data, read_10, write_10
 from support.world import HOST, LUN, OTHER_HOST, OTHER_LUN, Host, World, calm
 
 TASK_ABORTED = 0x40
+PREEMPT_AND_ABORT, REGISTER_AND_IGNORE = 0x05, 0x06
 CLEARED, RESET = 0x2F00, 0x2903
 
 
@@ -39,6 +42,14 @@ def let_go(world: World) -> None:
 def reading(host: Host, lun: int = LUN) -> int:
     """A read that waits for the disk."""
     return host.command(lun, read_10(0, 1), read_length=512)
+
+
+def send_the_data(host: Host) -> None:
+    """Answer what the target has asked for."""
+    host.machine.hold_r2ts = False
+    for event in host.of(R2TReceived):
+        host.machine.answer(event.r2t)
+    host.run()
 
 
 def pending_attentions(host: Host) -> list[int]:
@@ -112,16 +123,14 @@ def test_status_of_a_write_waits_for_the_data_that_was_asked_for(world: World) -
     report_aborted_tasks(world)
     keys = {"InitialR2T": "Yes", "ImmediateData": "No"}
     host, other = world.host(), world.host(initiator=OTHER_HOST, keys=keys)
-    foreign = other.machine.command(LUN, write_10(0, 4), data_out=data(2048))
-    carried = other.machine.to_send()
-    other.target.receive(carried, world.now)
-    asked = other.target.to_send()  # the R2T is on its way to the host
+    other.machine.hold_r2ts = True
+    foreign = other.command(LUN, write_10(0, 4), data_out=data(2048))
     host.tmf(TmfFunction.CLEAR_TASK_SET, lun=LUN)
-    assert other.target.to_send() == b"" or not other.ended(foreign)
-    other.machine.receive(asked)
     other.run()
-    let_go(world)
+    assert not other.ended(foreign)
+    send_the_data(other)
     assert other.done(foreign).status == TASK_ABORTED
+    let_go(world)
     assert not any(world.store.content)
 
 
@@ -149,3 +158,37 @@ def test_a_session_that_lost_tasks_goes_on(world: World) -> None:
     calm(other.session.nexus)
     assert other.session.outstanding == 0
     assert other.scsi(LUN, read_10(0, 1), read_length=512).status == 0
+
+
+def persistent_reserve_out(host: Host, action: int, key: int, new_key: int = 0) -> int:
+    """PERSISTENT RESERVE OUT for Write Exclusive, Registrants Only; its tag."""
+    cdb = struct.pack(">BBBxxIx", 0x5F, action, 0x05, 24)
+    return host.command(LUN, cdb, data_out=struct.pack(">QQ8x", key, new_key))
+
+
+@pytest.mark.conformance("SAM-005", "PRS-012")
+@pytest.mark.parametrize("tas", [False, True])
+def test_preempted_host_is_told_of_its_commands_before_preempt_is_answered(world: World, tas: bool) -> None:
+    let_go(world)
+    keys = {"InitialR2T": "Yes", "ImmediateData": "No"}
+    holder, other = world.host(), world.host(initiator=OTHER_HOST, keys=keys)
+    for host, key in ((holder, 0xA), (other, 0xB)):
+        persistent_reserve_out(host, REGISTER_AND_IGNORE, 0, key)
+        world.settle()
+    report_aborted_tasks(world, tas)
+    world.store.close_gate()
+    own, foreign = reading(holder), reading(other)
+    other.machine.hold_r2ts = True
+    unsent = other.command(LUN, write_10(8, 2), data_out=data(1024))
+    preempt = persistent_reserve_out(holder, PREEMPT_AND_ABORT, 0xA, 0xB)
+    other.run()
+    assert other.ended(foreign) is tas
+    assert not other.ended(unsent)
+    let_go(world)
+    assert holder.done(preempt).status == holder.done(own).status == 0
+    send_the_data(other)
+    world.settle()
+    assert other.ended(unsent) is tas
+    if tas:
+        assert other.done(foreign).status == other.done(unsent).status == TASK_ABORTED
+    assert not any(world.store.content)
