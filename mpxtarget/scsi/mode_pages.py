@@ -246,8 +246,10 @@ def _control_mask(disk: Disk) -> Values:
 
 
 def _control_extension(disk: Disk, mode: ModeParameters) -> Values:
-    # see `timestamp`; access states change without a SET TARGET PORT GROUPS, too
-    return {"flags": {"tcmos": True, "scsip": True, "ialuae": True}}
+    offers = disk.personality.offers
+    # access states change without a SET TARGET PORT GROUPS, too
+    flags = {"tcmos": offers("REPORT TIMESTAMP"), "scsip": offers("SET TIMESTAMP"), "ialuae": True}
+    return {"flags": flags}
 
 
 def _informational_exceptions(disk: Disk, mode: ModeParameters) -> Values:

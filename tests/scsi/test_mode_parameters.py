@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scsi_initiator import CHECK_CONDITION, GOOD, MODE_CHANGED, Array, Path, make_disk, parse_sense
 
 from mpxtarget.scsi.logical_unit import ModeParameters
+from mpxtarget.scsi.personality import Personality
 from mpxtarget.scsi.plan import Reply, TakeData
 
 ALL = [0x01, 0x02, 0x03, 0x04, 0x08, 0x0A, 0x1A, 0x1C]
@@ -84,6 +85,13 @@ def test_one_page_is_the_one_among_all(path: Path, code: int) -> None:
     everything = pages(sense_6(path)[4:])
     assert path.read(f"1A 08 {code:02X} 00 FF")[4:] == everything[code]
     assert sense_10(path, code)[8:] == everything[code]
+
+
+@pytest.mark.conformance("MOD-006")
+def test_a_disk_without_a_clock_says_nothing_of_one() -> None:
+    personality = Personality("no clock", frozenset({"MODE SENSE(6)", "TEST UNIT READY"}))
+    path = Array({1: make_disk(personality=personality)}).path()
+    assert path.read("1A 08 0A 01 FF")[8] == 0x01
 
 
 @pytest.mark.conformance("MOD-002", "MOD-006")
