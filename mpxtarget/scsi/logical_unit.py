@@ -362,6 +362,7 @@ class Disk(LogicalUnit):
         self.identifying_information = kept.identifying_information
         self.identifying_text = kept.identifying_text
         self.reservations.restore(kept.reservations)
+        self.unsanitized = kept.unsanitized
         self.changed()
 
     @property

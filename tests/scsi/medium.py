@@ -96,6 +96,8 @@ def carry_out(path: Path, cdb: str, medium: Ram, data: bytes = b"") -> Reply:
         outcome = plan.finished(reply)
         assert outcome is not None, "abandoned"
         return outcome.reply if isinstance(outcome, Keep) else outcome
+    if isinstance(plan, Keep):
+        plan = plan.reply
     assert isinstance(plan, Reply), plan
     return plan
 

@@ -210,6 +210,17 @@ def test_that_it_began_is_kept_until_it_has_succeeded(path: Path, array: Array) 
     assert array.disk.kept.unsanitized is None
 
 
+@pytest.mark.conformance("SBC-019")
+@pytest.mark.parametrize("flags", [0, AUSE])
+def test_a_target_that_was_killed_meanwhile_knows_it_after_its_start(path: Path, flags: int) -> None:
+    begin(path, sanitize(BLOCK_ERASE, flags=flags))
+    after = Array()
+    host = after.path()
+    after.disk.restore(path.itl().lu.kept)  # type: ignore[attr-defined]
+    assert host.sense(READ_8).code == FAILED
+    assert (carry_out(host, sanitize(EXIT_FAILURE_MODE), Ram()).status == GOOD) is bool(flags)
+
+
 @pytest.mark.conformance("SBC-019", "SBC-023")
 def test_after_a_failure_only_another_one_is_processed(path: Path, other: Path) -> None:
     assert parse_sense(fail(path).sense).code == FAILED
