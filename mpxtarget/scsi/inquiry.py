@@ -43,9 +43,8 @@ TPGS_IMPLICIT: Final = 0b01
 TPGS_IMPLICIT_AND_EXPLICIT: Final = 0b11
 
 # SPC-4 table 150.  iSCSI without a version: some Windows releases refuse the newer values.
-# Disks follow SBC-3 in any case: it gives VPD page B0h the length it has here.
 _VERSIONS = {VERSION_SPC_3: (0x0060, 0x0960, 0x0300), VERSION_SPC_4: (0x00A0, 0x0960, 0x0460)}
-_SBC_3 = 0x04C0
+_SBC_2, _SBC_3 = 0x0320, 0x04C0
 
 STANDARD = Struct(
     "peripheral" / BitStruct("qualifier" / BitsInteger(3), "type" / BitsInteger(5)),
@@ -98,7 +97,9 @@ def _standard_data(lu: LogicalUnit) -> bytes:
     if data is None:
         identity = lu.identity
         is_disk = isinstance(lu, Disk)
-        descriptors = _VERSIONS[identity.version] + ((_SBC_3,) if is_disk else ())
+        descriptors: tuple[int, ...] = _VERSIONS[identity.version]
+        if isinstance(lu, Disk):
+            descriptors += (_SBC_3 if lu.follows_sbc_3 else _SBC_2,)
         data = lu.cached_pages[key] = bytes(
             STANDARD.build(
                 {

@@ -146,6 +146,8 @@ def test_block_limits_and_provisioning_announce_what_is_offered(product: str, st
     path, personality = host(product, strict)
     pages = vpd(path, 0x00)
     limits = vpd(path, 0xB0)
+    assert len(limits) == (60 if personality.offers("READ CAPACITY(16)") else 12)
+    limits = limits.ljust(60, b"\0")
     assert bool(limits[1]) is personality.offers("COMPARE AND WRITE")
     assert any(limits[16:24]) is personality.offers("UNMAP")
     same = personality.offers("WRITE SAME(16)") or personality.offers("WRITE SAME(10)")
@@ -158,6 +160,22 @@ def test_block_limits_and_provisioning_announce_what_is_offered(product: str, st
         assert bool(path.read("9E 10 0000000000000000 00000020")[14] & 0x80) is deallocates
     if not personality.offers("UNMAP"):
         assert not deallocates
+
+
+@pytest.mark.conformance("INQ-005", "VPD-001", "SBC-002")
+@models
+@arrays
+def test_a_disk_without_read_capacity_16_is_one_of_sbc_2(product: str, strict: bool) -> None:
+    path, personality = host(product, strict)
+    data = path.read("12 00 00 0060")
+    versions = {int.from_bytes(data[at : at + 2], "big") for at in range(58, 74, 2)}
+    sbc_3 = personality.offers("READ CAPACITY(16)")
+    assert (0x04C0 in versions, 0x0320 in versions) == (sbc_3, not sbc_3)
+    pages = vpd(path, 0x00)
+    assert (0xB1 in pages, 0xB2 in pages) == (sbc_3, sbc_3)
+    for page in (0xB1, 0xB2):
+        if not sbc_3:
+            assert path.sense(f"12 01 {page:02X} 0100").code == NO_SERVICE_ACTION
 
 
 @pytest.mark.conformance("VPD-003", "VPD-007")

@@ -182,7 +182,9 @@ def test_all_ports_are_listed_under_the_names_they_give_themselves(array: Array,
     assert list(found) == sorted(found)
 
 
-OLD = Personality("old", frozenset({"TEST UNIT READY", "INQUIRY", "REQUEST SENSE", "REPORT LUNS"}))
+OLD = Personality(
+    "old", frozenset({"TEST UNIT READY", "INQUIRY", "REQUEST SENSE", "REPORT LUNS", "READ CAPACITY(16)"})
+)
 
 
 def old_path(**changes: object) -> Path:
