@@ -6,7 +6,7 @@ import pytest
 from copy_host import SECOND_NAA, CopyHost
 from scsi_initiator import NAA, parse_sense
 
-from mpxtarget.scsi.plan import WorkOnBlocks
+from mpxtarget.scsi.plan import Reply, WorkOnBlocks
 from support.copies import (
     DISCARD,
     EXTENDED_COPY_LID1,
@@ -50,6 +50,7 @@ def test_status_of_a_copy_under_way_and_over(host: CopyHost) -> None:
     assert host.status(1).status == 0x11
     host.carry_out(plan)
     assert host.good(copy_in_lid1(STATUS_LID1, 1)) == bytes.fromhex("00000008 01 0001 00 00000800")
+    assert host.refused(copy_in_lid1(STATUS_LID1, 1)).code == (5, 0x2400), "it is told once"
     status = host.status(1)
     assert (status.service_action, status.status, status.completion) == (EXTENDED_COPY_LID1, 0x01, 0)
     assert (status.units, status.count, status.segments, status.sense) == (0, 2048, 1, b"")
@@ -60,13 +61,14 @@ def test_status_of_a_copy_that_failed(host: CopyHost) -> None:
     plan = start(host)
     host.medium(2).bad = 0
     reply = host.carry_out(plan)
-    assert host.good(copy_in_lid1(STATUS_LID1, 1)) == bytes.fromhex("00000008 02 0000 00 00000000")
+    assert host.good(copy_in_lid1(STATUS_LID1, 1)) == bytes.fromhex("00000008 02 0001 00 00000000")
     status = host.status(1)
     assert (status.status, status.completion, status.sense) == (0x02, 0x02, reply.sense)
     details = host.good(copy_in_lid1(FAILURE_DETAILS, 1))
     assert int.from_bytes(details[:4], "big") == len(details) - 4
     assert details[56:60] == bytes([0x02, 0]) + len(reply.sense).to_bytes(2, "big")
     assert details[60:] == reply.sense
+    assert host.good(copy_in_lid1(FAILURE_DETAILS, 1)) == bytes(4), "they are told once"
 
 
 @pytest.mark.conformance("XCP-004")
@@ -160,35 +162,57 @@ def test_an_aborted_copy_stops_between_two_pieces(host: CopyHost) -> None:
         write(offset, data)
 
     host.medium(2).write = abort_then_write  # type: ignore[method-assign]
-    assert host.carry_out(plan).status == 0x40
+    assert parse_sense(host.carry_out(plan).sense).code == (0xA, 0x2F02)
     status = host.status(1)
-    assert (status.status, status.count) == (0x60, 1 << 20)
+    assert (status.status, status.completion, status.sense) == (0x60, 0x40, b"")
+    assert status.count == 1 << 20
     assert host.good(copy_in_lid1(STATUS_LID1, 1))[4] == 0x02
     assert host.blocks(2, 0, 2048) == host.blocks(1, 0, 2048)
     assert host.blocks(2, 2048, 2048) != host.blocks(1, 2048, 2048)
 
 
 @pytest.mark.conformance("XCP-004")
-def test_aborting_a_copy_that_is_over_changes_nothing(host: CopyHost) -> None:
+def test_a_copy_that_is_over_cannot_be_aborted(host: CopyHost) -> None:
     host.carry_out(start(host))
-    host.good(copy_abort(1))
+    assert host.refused(copy_abort(1)).code == (5, 0x2400)
     assert host.status(1).status == 0x01
 
 
+@pytest.mark.conformance("XCP-004")
+def test_an_abort_that_comes_too_late_changes_nothing(host: CopyHost) -> None:
+    plan = start(host)
+    reply = plan.work(host.media)
+    host.good(copy_abort(1))
+    assert plan.finished(reply) == Reply(0)
+    assert host.status(1).status == 0x01
+
+
+@pytest.mark.conformance("XCP-004")
+def test_failure_details_are_those_of_lid1_copies(host: CopyHost) -> None:
+    data = lid4(BOTH, segment(1, 0, 5000))
+    host.refused(copy_out(EXTENDED_COPY_LID4, len(data)), data)
+    assert host.refused(copy_in_lid1(FAILURE_DETAILS, 1)).code == (5, 0x2400)
+
+
 @pytest.mark.conformance("XCP-004", "TMF-014")
-@pytest.mark.parametrize("end", ["reset", "nexus loss"])
-def test_reset_and_nexus_loss_end_copies(host: CopyHost, end: str) -> None:
+def test_a_reset_ends_copies(host: CopyHost) -> None:
     plan = start(host)
     before = host.blocks(2, 0, 4)
-    if end == "reset":
-        host.disk(1).reset()
-        host.path.attentions(1)
-    else:
-        host.path.nexus.lose()
-    assert host.carry_out(plan).status == 0x40
+    host.disk(1).reset()
+    host.path.attentions(1)
+    assert parse_sense(host.carry_out(plan).sense).code == (0xA, 0x2F02)
     assert host.blocks(2, 0, 4) == before
-    if end == "reset":
-        assert host.refused(copy_in_lid1(STATUS_LID1, 1)).code == (5, 0x2400)
+    assert host.refused(copy_in_lid1(STATUS_LID1, 1)).code == (5, 0x2400)
+
+
+@pytest.mark.conformance("XCP-004")
+def test_a_copy_in_the_background_outlasts_its_nexus(host: CopyHost) -> None:
+    before = host.blocks(1, 0, 8)
+    data = lid4(BOTH, segment(8, 0, 0), byte_15=IMMED)
+    plan = host.plan(copy_out(EXTENDED_COPY_LID4, len(data)), data)
+    host.path.nexus.lose()
+    host.carry_out(plan)
+    assert host.blocks(2, 0, 8) == before
 
 
 def test_a_copy_whose_command_was_aborted_is_terminated(host: CopyHost) -> None:
@@ -212,7 +236,7 @@ def test_operating_parameters_tell_the_limits(host: CopyHost) -> None:
 @pytest.mark.conformance("XCP-004", "CDB-002")
 @pytest.mark.parametrize("length", [0, 3, 11, 44])
 def test_results_are_cut_to_the_allocation_length(host: CopyHost, length: int) -> None:
-    host.carry_out(start(host))
+    start(host)
     for cdb, short in (
         (copy_in_lid1(STATUS_LID1, 1), copy_in_lid1(STATUS_LID1, 1, length)),
         (copy_in_lid1(OPERATING_PARAMETERS), copy_in_lid1(OPERATING_PARAMETERS, 0, length)),

@@ -177,8 +177,10 @@ def _copy(call: Call, request: Request) -> Plan:
     if not moves:
         finished(GOOD)
         return GOOD
-    failed = partial(_failed, disk.descriptor_sense)
-    return WorkOnBlocks(extents(moves), work(copy, moves, failed), finished, request.immediate)
+    claimed, descriptor = extents(moves), disk.descriptor_sense
+    copy.destinations = tuple(extent for extent in claimed if extent.writing)
+    go = work(copy, moves, partial(_failed, descriptor), descriptor)
+    return WorkOnBlocks(claimed, go, finished, request.immediate)
 
 
 def _move(call: Call, request: Request, number: int, at: int) -> Move | None:
@@ -256,4 +258,5 @@ def _failed(descriptor: bool, move: Move, error: OSError, writing: bool, start: 
     """A disk could not be read or written: COPY ABORTED, with what it would have said to a host itself."""
     said = move.io_failed(error, writing, start, descriptor)
     forwarded = Forwarded(writing, Status.CHECK_CONDITION, said.sense)
+    assert move.segment is not None
     return _aborted(move.segment, Asc.THIRD_PARTY_DEVICE_FAILURE, None, forwarded).sense.reply(descriptor)

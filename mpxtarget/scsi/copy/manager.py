@@ -1,8 +1,9 @@
 """The copies of one disk: those under way, and how the last ones ended (SPC-4 5.16.4).
 
 A copy is known by its I_T nexus and list identifier, or by nobody if it was started without one. It ends with
-the reply to its command, when it is aborted, or when the disk is reset or the nexus lost. What is remembered
-of a copy goes when its list identifier is used again, with its nexus, and when there are too many.
+the reply to its command, when it is aborted, or when the disk is reset; one in the background goes on without
+its nexus (SPC-4 5.16.5). What is remembered of a copy goes when its list identifier is used again, with its
+nexus, and when there are too many.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mpxtarget.scsi.codes import Asc, Status
+from mpxtarget.scsi.codes import Asc, SenseKey, Status
 from mpxtarget.scsi.copy import limits
-from mpxtarget.scsi.plan import Reply
-from mpxtarget.scsi.sense import illegal_request
+from mpxtarget.scsi.sense import SenseData, illegal_request
 
 if TYPE_CHECKING:
     from mpxtarget.scsi.nexus import ITNexus
+    from mpxtarget.scsi.plan import Extent, Reply
 
 
 class CopyStatus:
@@ -30,12 +31,13 @@ class CopyStatus:
     TERMINATED: Final = 0x60
 
 
-TASK_ABORTED: Final = Reply(Status.TASK_ABORTED)
+COPY_ABORTED: Final = SenseData(SenseKey.COPY_ABORTED, Asc.COMMANDS_CLEARED_BY_DEVICE_SERVER)
+"""How a command ends whose copy was aborted (SPC-4 5.16.4.7)."""
 
 
 @dataclass(eq=False, slots=True)
 class Copy:
-    """One copy operation.
+    """One copy operation. `destinations`: what it changes.
 
     A thread counts `segments`, `transferred` (bytes) and `operations` while it works, and looks at `wanted`;
     everything else is the event loop's.
@@ -51,6 +53,9 @@ class Copy:
     completion: Reply | None = None
     token: bytes = b""
     counts_blocks: bool = False
+    destinations: tuple[Extent, ...] = ()
+    status_taken: bool = False
+    details_taken: bool = False
 
     def __post_init__(self) -> None:
         self.status = (
@@ -97,10 +102,10 @@ class CopyManager:
         """A copy is over, with this reply to its command; None: nobody waited for it any more."""
         self._anonymous.discard(copy)
         copy.completion = reply
-        if reply is None or reply.status == Status.TASK_ABORTED:
-            copy.status = CopyStatus.TERMINATED
-        elif reply.status == Status.GOOD:
+        if reply is not None and reply.status == Status.GOOD:
             copy.status = CopyStatus.COMPLETED
+        elif reply is None or not copy.wanted:
+            copy.status = CopyStatus.TERMINATED
         else:
             copy.status = CopyStatus.FAILED
         return reply
@@ -110,9 +115,11 @@ class CopyManager:
         return self._known.get((nexus, list_identifier))
 
     def leave(self, nexus: ITNexus) -> None:
-        """A nexus is lost: its copies end, and nobody can ask for them any more."""
+        """A nexus is lost: nobody can ask for its copies any more."""
         for key in [key for key in self._known if key[0] is nexus]:
-            self._known.pop(key).wanted = False
+            copy = self._known.pop(key)
+            if copy.under_way:
+                self._anonymous.add(copy)
 
     def give_up(self, of: Callable[[ITNexus], bool]) -> None:
         """The copies of some nexuses end, as if COPY OPERATION ABORT had come for each; what is known of them
@@ -125,5 +132,7 @@ class CopyManager:
     def reset(self) -> None:
         """Logical unit reset: every copy ends, and is forgotten."""
         for copy in (*self._known.values(), *self._anonymous):
-            copy.wanted = False
+            if copy.under_way:
+                copy.wanted = False
+                self._anonymous.add(copy)
         self._known.clear()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpxtarget.scsi.codes import Asc
 from mpxtarget.scsi.copy import layouts, limits
 from mpxtarget.scsi.copy.access import reaches, refusal
-from mpxtarget.scsi.copy.manager import TASK_ABORTED, Copy
+from mpxtarget.scsi.copy.manager import COPY_ABORTED, Copy
 from mpxtarget.scsi.copy.tokens import (
     BLOCK_DEVICE_ZERO,
     LENGTH_FIELD,
@@ -102,7 +102,8 @@ def _populate(call: Call, data: bytes) -> Plan:
     if not read:
         finished(GOOD)
         return GOOD
-    return WorkOnBlocks(read, lambda _: GOOD if copy.wanted else TASK_ABORTED, finished, header.flags.immed)
+    aborted = COPY_ABORTED.reply(disk.descriptor_sense)
+    return WorkOnBlocks(read, lambda _: GOOD if copy.wanted else aborted, finished, header.flags.immed)
 
 
 def _write(call: Call, data: bytes) -> Plan:
@@ -148,8 +149,10 @@ def _copy(call: Call, header: Any, moves: Sequence[Move], token: RodToken | None
     if not moves:
         finished(GOOD)
         return GOOD
-    failed = partial(_failed, disk.descriptor_sense)
-    return WorkOnBlocks(extents(moves), work(copy, moves, failed), finished, header.flags.immed)
+    claimed, descriptor = extents(moves), disk.descriptor_sense
+    copy.destinations = tuple(extent for extent in claimed if extent.writing)
+    go = work(copy, moves, partial(_failed, descriptor), descriptor)
+    return WorkOnBlocks(claimed, go, finished, header.flags.immed)
 
 
 def _failed(descriptor: bool, move: Move, error: OSError, writing: bool, start: int) -> Reply:

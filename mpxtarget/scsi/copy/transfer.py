@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpxtarget.scsi.copy.manager import TASK_ABORTED
+from mpxtarget.scsi.copy.manager import COPY_ABORTED
 from mpxtarget.scsi.pieces import pieces
 from mpxtarget.scsi.plan import GOOD, Extent, Medium, Reply
 from mpxtarget.scsi.sense import io_failed
@@ -32,14 +32,14 @@ its start.
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Bytes from one place to another; without `source`, zeros. `segment`: which one asks for it."""
+    """Bytes from one place to another; without `source`, zeros. `segment`: which one asks for it, if any."""
 
     source: Disk | None
     source_offset: int
     destination: Disk
     destination_offset: int
     length: int
-    segment: int = 0
+    segment: int | None = None
 
     @property
     def overlaps(self) -> bool:
@@ -76,18 +76,20 @@ def extents(moves: Sequence[Move]) -> tuple[Extent, ...]:
     return (*written, *read)
 
 
-def work(copy: Copy, moves: Sequence[Move], failed: Failed) -> Callable[[Mapping[Disk, Medium]], Reply]:
+def work(
+    copy: Copy, moves: Sequence[Move], failed: Failed, descriptor: bool
+) -> Callable[[Mapping[Disk, Medium]], Reply]:
     """Carry out the moves, one after the other, as long as the copy is wanted."""
     durable = {move.destination for move in moves if not move.destination.mode.write_cache_enable}
 
     def carry_out(media: Mapping[Disk, Medium]) -> Reply:
         for number, move in enumerate(moves):
-            copy.segments = move.segment
+            copy.segments = 0 if move.segment is None else move.segment + 1
             writing, start = False, 0
             try:
                 for start, length in move.pieces():
                     if not copy.wanted:
-                        return TASK_ABORTED
+                        return COPY_ABORTED.reply(descriptor)
                     writing = False
                     data = b""
                     if move.source is not None:
@@ -105,7 +107,6 @@ def work(copy: Copy, moves: Sequence[Move], failed: Failed) -> Callable[[Mapping
                     media[move.destination].flush()
             except OSError as error:
                 return failed(move, error, writing, start)
-            copy.segments = move.segment + 1
         return GOOD
 
     return carry_out
