@@ -229,7 +229,7 @@ def test_reset_ends_what_waits_and_the_next_command_begins(world: World) -> None
     assert host.itl.go_read
 
 
-@pytest.mark.conformance("SAM-003", "CLR-001")
+@pytest.mark.conformance("SAM-003")
 def test_lost_session_leaves_nobody_waiting(world: World) -> None:
     world.store.close_gate()
     host, other = world.host(), world.host(initiator=OTHER_HOST)
