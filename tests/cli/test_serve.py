@@ -157,6 +157,7 @@ def test_a_portal_that_is_taken_is_named_and_nothing_starts(tmp_path: Path) -> N
     assert "Traceback" not in errors
 
 
+@pytest.mark.conformance("LST-004")
 def test_a_missing_backing_file_is_named_and_nothing_starts(folder: Path) -> None:
     (folder / "vdisks" / "data.img").unlink()
     server = start(folder)
