@@ -7,7 +7,7 @@ from the totals of that moment; no counter ever goes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
@@ -57,20 +57,24 @@ class Statistics:
         """A nexus is gone; what it counted stays."""
         self._departed += _of(itl)
 
-    def total(self, attached: Iterable[ITLNexus]) -> Counts:
+    def total(self, attached: Collection[ITLNexus]) -> Counts:
         """All that was counted, ever."""
-        own = Counts(
+        gone = self._departed
+        return Counts(  # one sum for each counter: there may be thousands of nexuses
+            reads=gone.reads + sum(itl.reads for itl in attached),
+            read_bytes=gone.read_bytes + sum(itl.read_bytes for itl in attached),
+            writes=gone.writes + sum(itl.writes for itl in attached),
+            written_bytes=gone.written_bytes + sum(itl.written_bytes for itl in attached),
             verified_bytes=self.verified_bytes,
             failed_reads=self._failed_reads,
             failed_writes=self._failed_writes,
         )
-        return sum(map(_of, attached), self._departed + own)
 
-    def since_restart(self, page: int, attached: Iterable[ITLNexus]) -> Counts:
+    def since_restart(self, page: int, attached: Collection[ITLNexus]) -> Counts:
         """What was counted since this log page began."""
         return self.total(attached) - self._since.get(page, Counts())
 
-    def restart(self, page: int, attached: Iterable[ITLNexus]) -> bool:
+    def restart(self, page: int, attached: Collection[ITLNexus]) -> bool:
         """Let this log page begin at zero again; whether it was not there already."""
         before, self._since[page] = self._since.get(page, Counts()), self.total(attached)
         return self._since[page] != before
