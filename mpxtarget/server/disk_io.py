@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from mpxtarget.iscsi import transfer
+from mpxtarget.scsi.pieces import first_unequal
 from mpxtarget.scsi.plan import CompareBlocks
 from mpxtarget.server.lanes import Completions, Lane
 
@@ -229,6 +230,6 @@ def first_difference(store: BackingStore, plan: CompareBlocks) -> int | None:
             else:
                 expected = memoryview(wanted)[at : at + len(view)]
             if view != expected:
-                return at + next(i for i, (a, b) in enumerate(zip(view, expected, strict=True)) if a != b)
+                return at + first_unequal(view, expected)
         at += len(view)
     return None

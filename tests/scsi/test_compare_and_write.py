@@ -1,9 +1,12 @@
 """The commands that look at what they change: COMPARE AND WRITE, ORWRITE, WRITE AND VERIFY, WRITE ATOMIC."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from medium import Ram, carry_out, changed, sense_of
 from scsi_initiator import GOOD, Array, Path, make_disk
 
+from mpxtarget.scsi.pieces import first_unequal
 from mpxtarget.scsi.plan import Reply, TakeData, WorkOnBlocks
 
 BLOCKS = 1 << 21
@@ -246,3 +249,13 @@ def test_blocks_of_a_page_each_are_aligned_everywhere() -> None:
     work = plan.then(bytes(4096))
     assert isinstance(work, WorkOnBlocks)
     assert [(extent.offset, extent.length) for extent in work.extents] == [(4096, 4096)]
+
+
+@given(st.binary(min_size=1, max_size=5000), st.sets(st.integers(0, 4999), min_size=1))
+@pytest.mark.conformance("SBC-011", "SBC-007")
+def test_first_unequal_byte_is_found(data: bytes, places: set[int]) -> None:
+    other = bytearray(data)
+    at = {place % len(data) for place in places}
+    for place in at:
+        other[place] ^= 0xFF
+    assert first_unequal(memoryview(data), memoryview(other)) == min(at)
