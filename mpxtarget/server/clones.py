@@ -2,9 +2,8 @@
 
 Rules kept here:
 
-- At rest means: no write to the disk is under way. Those that come wait until whoever asked is done; reads go
-  on. A disk's store is replaced, by another with the same blocks, only then. Of a command whose data comes in
-  several Data-Out sequences, a part may have come before: as after a loss of power, nobody acknowledged it.
+- At rest means: no write to the disk is under way, and none is half done. Those that come wait until whoever
+  asked is done; reads go on. A disk's store is replaced, by another with the same blocks, only then.
 - A clone is copied by one thread, piece by piece, which rests after each piece as long as that took: half of
   the time belongs to the hosts.
 - Copying goes on after a restart where it stopped, and after an error in a while.
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mpxtarget.clones")
 _T = TypeVar("_T")
 
-REST_SECONDS: Final = 10.0
+REST_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 10.0
 
@@ -56,8 +55,16 @@ async def at_rest(live: Live, vdisk_id: int) -> AsyncIterator[DiskIo]:
         else:
             granted.set_result(None)
 
-    io.claim(everything, given)
-    await _in_time(granted, REST_SECONDS, f"{vdisk.record.name} does not come to rest")
+    def claim() -> None:
+        if not granted.done():
+            io.claim(everything, given)
+
+    # Commands first: one that has begun to write gets all of its data before others wait for us.
+    pause = live.executor.pause(vdisk.disk, claim)
+    try:
+        await _in_time(granted, REST_SECONDS, f"{vdisk.record.name} does not come to rest")
+    finally:
+        pause.end()
     try:
         yield io
     finally:

@@ -45,7 +45,7 @@ from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_faile
 from mpxtarget.server.block_work import BlockWork
 from mpxtarget.server.disk_io import DiskIo, first_difference
 from mpxtarget.server.lanes import Completions
-from mpxtarget.server.task_set import SIMPLE, TaskSets
+from mpxtarget.server.task_set import SIMPLE, Pause, TaskSets
 from mpxtarget.server.whole_writes import WholeWrites
 
 if TYPE_CHECKING:
@@ -267,6 +267,10 @@ class Executor:
         if io is None or io.store is not disk.store:
             io = self._io[id(disk)] = DiskIo(disk, self._completions)
         return io
+
+    def pause(self, disk: Disk, begun: Callable[[], None]) -> Pause:
+        """Let no command begin on a disk, from when its writes have all ended until the pause is ended."""
+        return self._task_sets.pause(disk, begun)
 
     def forget(self, disk: Disk) -> None:
         """A disk is gone."""

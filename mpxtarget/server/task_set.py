@@ -8,6 +8,9 @@ into being; with the last it goes. Meanwhile the short cut of fast_path.py is cl
 - SIMPLE begins when there is no HEAD OF QUEUE, and no older ORDERED;
 - ORDERED begins when there is no HEAD OF QUEUE, and nothing older at all.
 
+A `Pause` stands among the tasks as an ORDERED one that waits for writes only: when it begins, no write is
+half done.
+
 A task that may not begin yet is dormant: none of its checks has been made. Unsolicited data that it brings
 is kept, within the bounds for parameter lists of its session; no other data is asked for.
 """
@@ -51,6 +54,23 @@ class Beginner(Protocol):
         """The logical unit that a task is for."""
 
 
+class Pause:
+    """A place in a task set that no command has; `begun` is called when its turn has come, until `end`."""
+
+    __slots__ = ("begun", "on_end")
+
+    attr: Final = ORDERED
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self.begun = begun
+        self.on_end: Callable[[Pause], None] | None = None
+
+    def end(self) -> None:
+        """Younger tasks may begin. Also of a pause that has not begun; it never does then."""
+        if self.on_end is not None:
+            self.on_end(self)
+
+
 class TaskSet:
     """The tasks of one logical unit while some of them are not SIMPLE."""
 
@@ -60,16 +80,16 @@ class TaskSet:
         """`running` has begun before; `on_end` is called when a task has ended."""
         self._unit = unit
         self._on_end = on_end
-        self._running: set[Task] = set()
-        self._heads: set[Task] = set()
-        self._ordered: Task | None = None
-        self._dormant: deque[Task] = deque()
+        self._running: set[Task | Pause] = set()
+        self._heads: set[Task | Pause] = set()
+        self._ordered: Task | Pause | None = None
+        self._dormant: deque[Task | Pause] = deque()
         for task in running:
             self._run(task)
         if isinstance(unit, Disk):
             unit.hold()
 
-    def enter(self, task: Task) -> bool:
+    def enter(self, task: Task | Pause) -> bool:
         """Take a task in; whether it begins now."""
         if task.attr == HEAD_OF_QUEUE:
             self._heads.add(task)
@@ -80,7 +100,7 @@ class TaskSet:
         self._run(task)
         return True
 
-    def next(self) -> Task | None:
+    def next(self) -> Task | Pause | None:
         """A dormant task whose turn has come: it begins now."""
         if not self._dormant or not self._may_begin(self._dormant[0]):
             return None
@@ -98,18 +118,20 @@ class TaskSet:
             self._unit.release()
         return True
 
-    def _may_begin(self, task: Task) -> bool:
+    def _may_begin(self, task: Task | Pause) -> bool:
+        if isinstance(task, Pause):
+            return not any(isinstance(each, Pause) or each.write for each in self._running)
         if task.attr == ORDERED:
             return not self._running  # what is not running is younger
         return not self._heads and self._ordered is None
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: Task | Pause) -> None:
         self._running.add(task)
         if task.attr == ORDERED:
             self._ordered = task
         task.on_end = self._ended
 
-    def _ended(self, task: Task) -> None:
+    def _ended(self, task: Task | Pause) -> None:
         self._running.discard(task)
         self._heads.discard(task)
         if task is self._ordered:
@@ -150,13 +172,7 @@ class TaskSets:
         if found is None:
             if task.attr not in (ORDERED, HEAD_OF_QUEUE):
                 return True
-            older = [
-                each
-                for other in self._sessions()
-                for each in other.tasks.values()
-                if each is not task and self._beginner.unit_of(other, each) is unit
-            ]
-            found = self._sets[unit] = TaskSet(unit, older, lambda: self._later(lambda: self._go_on(unit)))
+            found = self._found(unit, task)
         if found.enter(task):
             return True
         early = min(session.parameters.first_burst_length, task.edtl) if task.write else 0
@@ -164,13 +180,34 @@ class TaskSets:
             task.wanted = early
         return False
 
+    def pause(self, unit: LogicalUnit, begun: Callable[[], None]) -> Pause:
+        """Have all tasks that come from now on wait, until the pause that this answers is ended."""
+        pause = Pause(begun)
+        found = self._sets.get(unit) or self._found(unit, None)
+        if found.enter(pause):
+            begun()
+        return pause
+
+    def _found(self, unit: LogicalUnit, youngest: Task | None) -> TaskSet:
+        """Make the task set of a unit, of all its tasks but for the youngest."""
+        older = [
+            each
+            for session in self._sessions()
+            for each in session.tasks.values()
+            if each is not youngest and self._beginner.unit_of(session, each) is unit
+        ]
+        found = self._sets[unit] = TaskSet(unit, older, lambda: self._later(lambda: self._go_on(unit)))
+        return found
+
     def _go_on(self, unit: LogicalUnit) -> None:
         """A task has ended: others may begin."""
         found = self._sets.get(unit)
         if found is None:
             return
         while (task := found.next()) is not None:
-            if task.answer is None:  # else it was ended before it began
+            if isinstance(task, Pause):
+                task.begun()
+            elif task.answer is None:  # else it was ended before it began
                 self._begin(task)
         if found.dissolve():
             del self._sets[unit]
