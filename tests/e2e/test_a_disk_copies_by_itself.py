@@ -97,7 +97,7 @@ async def test_a_token_goes_from_host_to_host_and_not_over_a_restart(fresh_targe
 
     await first.write(1, 4195, bytes(512))
     refused = await send(second, 2, WRITE_USING_TOKEN, write_using(token, (0, 4096)))
-    assert sense_of(refused) == (5, 0x23, 0x06), "a block it stood for has changed"
+    assert sense_of(refused) == (5, 0x23, 0x08), "a block it stood for has changed"
 
     assert (await send(first, 1, POPULATE_TOKEN, populate((0, 8)))).status == GOOD
     answer = await first.scsi(1, copy_in_lid4(TOKEN_INFORMATION, 1), read_length=4096)

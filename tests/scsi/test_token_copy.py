@@ -29,7 +29,7 @@ from support.copies import (
 
 TOKEN_INFORMATION, ALL_TOKENS = 0x07, 0x08
 IMMED, RTV, DEL_TKN = 0x01, 0x02, 0x02
-UNKNOWN, CORRUPT, REVOKED, EXPIRED, DELETED, WRONG_LENGTH = 0x2304, 0x2305, 0x2306, 0x2307, 0x2309, 0x230A
+UNKNOWN, CORRUPT, EXPIRED, CANCELLED, DELETED, WRONG_LENGTH = 0x2304, 0x2305, 0x2307, 0x2308, 0x2309, 0x230A
 UNSUPPORTED_TYPE, NOT_REPORTABLE, NO_RESOURCES = 0x2301, 0x2300, 0x550D
 
 
@@ -94,7 +94,10 @@ def test_what_a_token_looks_like(host: CopyHost) -> None:
     assert token[16:48] == cscd(NAA, block_length=512)
     assert int.from_bytes(token[48:64], "big") == 25 * 512
     assert token[96:100] == (512).to_bytes(4, "big")
-    assert token[128:256].rstrip(b"\0") == host.array.device.name.encode()
+    name = host.array.device.name.encode() + b"\0"
+    assert token[128:131] == bytes.fromhex("53 A8 00"), "a SCSI name string of the target device"
+    assert token[131] % 4 == 0
+    assert token[132:256] == name.ljust(124, b"\0")
     another = token_of(host, (10, 20))
     differing = sum((a ^ b).bit_count() for a, b in zip(token[256:], another[256:], strict=True))
     assert 800 < differing < 1250, "256 random bytes"
@@ -124,7 +127,7 @@ def test_zeros_need_no_token_made(host: CopyHost) -> None:
 
 @pytest.mark.conformance("ODX-002")
 @pytest.mark.parametrize(
-    ("start", "end", "revoked"),
+    ("start", "end", "cancelled"),
     [
         (0, 10, False),
         (10, 11, True),
@@ -135,17 +138,19 @@ def test_zeros_need_no_token_made(host: CopyHost) -> None:
         (0, 4096, True),
     ],
 )
-def test_a_change_of_its_blocks_revokes_a_token(host: CopyHost, start: int, end: int, revoked: bool) -> None:
+def test_a_change_of_its_blocks_cancels_a_token(
+    host: CopyHost, start: int, end: int, cancelled: bool
+) -> None:
     token = token_of(host, (100, 1), (10, 20))
     host.disk(1).changing(start * 512, end * 512)
-    if revoked:
-        assert host.refused(*using(token, (0, 1)), lun=2).code == (5, REVOKED)
+    if cancelled:
+        assert host.refused(*using(token, (0, 1)), lun=2).code == (5, CANCELLED)
     else:
         host.good(*using(token, (0, 1)), lun=2)
 
 
 @pytest.mark.conformance("ODX-001", "ODX-002")
-def test_a_change_that_begins_before_the_token_is_told_revokes_it(host: CopyHost) -> None:
+def test_a_change_that_begins_before_the_token_is_told_cancels_it(host: CopyHost) -> None:
     data = populate((0, 8))
     plan = host.plan(copy_out(POPULATE_TOKEN, len(data), 1), data)
     assert isinstance(plan, WorkOnBlocks)
@@ -153,26 +158,26 @@ def test_a_change_that_begins_before_the_token_is_told_revokes_it(host: CopyHost
     host.disk(1).changing(0, 512)
     host.carry_out(plan)
     (token,) = host.status(1, TOKEN_INFORMATION).tokens
-    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, REVOKED)
+    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, CANCELLED)
 
 
 @pytest.mark.conformance("ODX-002")
-def test_a_copy_over_its_blocks_revokes_a_token(host: CopyHost) -> None:
+def test_a_copy_over_its_blocks_cancels_a_token(host: CopyHost) -> None:
     token = token_of(host, (0, 8))
     other = token_of(host, (8, 8))
     data = lid1(cscd(NAA), segment(1, 100, 7, destination=0), list_identifier=7)
     host.good(copy_out(0, len(data)), data)
-    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, REVOKED)
+    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, CANCELLED)
     host.good(*using(other, (0, 1)), lun=2)
 
 
 @pytest.mark.conformance("ODX-002")
-def test_blocks_that_are_no_more_revoke_a_token(host: CopyHost) -> None:
+def test_blocks_that_are_no_more_cancel_a_token(host: CopyHost) -> None:
     token, other = token_of(host, (4000, 90)), token_of(host, (0, 90))
     host.disk(1).resize(4050)
     for lun in (1, 2):
         host.path.attentions(lun)
-    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, REVOKED)
+    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, CANCELLED)
     host.good(*using(other, (0, 1)), lun=2)
 
 
@@ -259,8 +264,6 @@ def test_without_entropy_there_are_no_tokens(host: CopyHost) -> None:
 
 @pytest.mark.conformance("XCP-003", "ODX-003")
 def test_a_token_gives_nothing_that_the_host_could_not_read(host: CopyHost) -> None:
-    token = token_of(host, (0, 8), lun=3)
-    assert host.refused(*using(token, (0, 1)), lun=2).code == (5, NOT_REPORTABLE), "other block size"
     token = token_of(host, (0, 8))
     other = host.array.path("iqn.1994-05.com.redhat:host", port=2)
     host.good(*using(token, (0, 1)), lun=2, path=other)
@@ -304,7 +307,7 @@ def test_wrong_parameter_lists_are_refused(host: CopyHost, action: int) -> None:
     for length in (1, header - 1, header, header + 15):
         assert refused(good, length)[0] == (5, 0x1A00), length
     assert refused(b"\0\0" + good[2:]) == ((5, 0x2600), ("data", 0, None))
-    for wrong in (0, 8, 17, 32):
+    for wrong in (0, 8, 15):
         at = header - 2
         data = good[:at] + wrong.to_bytes(2, "big") + good[header:]
         assert refused(data) == ((5, 0x2600), ("data", at, None)), wrong
@@ -330,11 +333,55 @@ def test_wrong_fields_of_populate_token_are_pointed_at(host: CopyHost) -> None:
 
 
 @pytest.mark.conformance("ODX-001", "SNS-004")
-@pytest.mark.parametrize(("offset", "blocks"), [(0, 9), (8, 1), (1, 8), ((1 << 64) - 1, 1)])
-def test_more_than_the_token_stands_for_cannot_be_written(host: CopyHost, offset: int, blocks: int) -> None:
+@pytest.mark.parametrize("offset", [8, 9, (1 << 64) - 1])
+def test_nothing_is_beyond_what_the_token_stands_for(host: CopyHost, offset: int) -> None:
     token = token_of(host, (0, 8))
-    sense = host.refused(*using(token, (0, blocks), offset=offset), lun=2)
+    sense = host.refused(*using(token, (0, 1), offset=offset), lun=2)
     assert (sense.code, sense.pointer) == ((5, 0x2600), ("data", 8, None))
+
+
+@pytest.mark.conformance("ODX-001")
+@pytest.mark.parametrize(
+    ("offset", "pairs"), [(0, [(0, 9)]), (1, [(0, 3), (100, 3000)]), (7, [(0, 1), (50, 1)])]
+)
+def test_as_much_is_written_as_the_token_stands_for(
+    host: CopyHost, offset: int, pairs: list[tuple[int, int]]
+) -> None:
+    before, content = host.blocks(1, 0, 8), host.blocks(2, 0, 4096)
+    token = token_of(host, (0, 8))
+    host.good(*using(token, *pairs, offset=offset), lun=2)
+    status = host.status(2, TOKEN_INFORMATION, lun=2)
+    assert (status.status, status.count) == (0x03, 8 - offset)
+    wanted, at = bytearray(content), offset
+    for lba, blocks in pairs:
+        count = min(blocks, 8 - at)
+        wanted[lba * 512 : (lba + count) * 512] = before[at * 512 : (at + count) * 512]
+        at += count
+    assert host.blocks(2, 0, 4096) == wanted
+
+
+@pytest.mark.conformance("ODX-001")
+def test_offsets_and_lengths_count_the_blocks_of_the_disk_that_is_written(host: CopyHost) -> None:
+    before = host.blocks(1, 15, 6) + host.blocks(1, 40, 58)
+    token = token_of(host, (15, 6), (40, 58))
+    host.good(*using(token, (3, 2), offset=1), lun=3)
+    assert host.blocks(3, 3, 2) == before[4096 : 3 * 4096]
+    before = host.blocks(3, 4, 2)
+    token = token_of(host, (4, 2), lun=3)
+    host.good(*using(token, (0, 8), offset=8), lun=2)
+    assert host.blocks(2, 0, 8) == before[4096:]
+    assert host.refused(*using(token, (0, 4), offset=8), lun=2).code == (5, NOT_REPORTABLE)
+
+
+@pytest.mark.conformance("ODX-001")
+@pytest.mark.parametrize("cut", [1, 15, 16])
+def test_descriptors_that_are_not_whole_are_ignored(host: CopyHost, cut: int) -> None:
+    data = populate((0, 4), (10, 4))
+    host.good(copy_out(POPULATE_TOKEN, len(data) - cut, 1), data)
+    assert host.status(1).count == 4
+    data = data[:14] + (32 - cut).to_bytes(2, "big") + data[16:]
+    host.good(copy_out(POPULATE_TOKEN, len(data), 1), data)
+    assert host.status(1).count == 4
 
 
 @pytest.mark.conformance("ODX-001")

@@ -246,9 +246,9 @@ def test_a_token_writes_what_was_there(make_world: MakeWorld, fast: bool) -> Non
 @pytest.mark.conformance("ODX-001", "ODX-002")
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("at_once", [False, True])
-@pytest.mark.parametrize(("lba", "revoked"), [(0, True), (99, True), (100, False)])
-def test_any_write_to_its_blocks_revokes_a_token(
-    make_world: MakeWorld, fast: bool, at_once: bool, lba: int, revoked: bool
+@pytest.mark.parametrize(("lba", "cancelled"), [(0, True), (99, True), (100, False)])
+def test_any_write_to_its_blocks_cancels_a_token(
+    make_world: MakeWorld, fast: bool, at_once: bool, lba: int, cancelled: bool
 ) -> None:
     world = make_world(fast=fast)
     host = world.host()
@@ -257,8 +257,8 @@ def test_any_write_to_its_blocks_revokes_a_token(
     world.store.at_once = at_once
     assert other.scsi(LUN, write_10(lba, 1), data_out=data(512)).status == 0
     done = send(host, OTHER_LUN, *using(token, (0, 100)))
-    if revoked:
-        assert sense(done) == (5, 0x2306)
+    if cancelled:
+        assert sense(done) == (5, 0x2308)
         assert not any(world.other_store.content)
     else:
         assert done.status == 0
@@ -282,7 +282,7 @@ def test_a_token_waits_for_the_writes_before_it(world: World) -> None:
 
 
 @pytest.mark.conformance("ODX-001", "ODX-002")
-def test_data_that_arrives_after_the_token_was_made_revokes_it(make_world: MakeWorld) -> None:
+def test_data_that_arrives_after_the_token_was_made_cancels_it(make_world: MakeWorld) -> None:
     world = make_world()
     host = world.host(keys={"InitialR2T": "Yes", "ImmediateData": "No"})
     other = world.host(
@@ -294,7 +294,7 @@ def test_data_that_arrives_after_the_token_was_made_revokes_it(make_world: MakeW
     other.run()
     world.settle()
     assert other.done(late).status == 0
-    assert sense(send(host, OTHER_LUN, *using(token, (0, 8)))) == (5, 0x2306)
+    assert sense(send(host, OTHER_LUN, *using(token, (0, 8)))) == (5, 0x2308)
 
 
 @pytest.mark.conformance("ODX-001")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from construct import (
+    Aligned,
     BitsInteger,
     BitStruct,
     Bytes,
     BytesInteger,
     Const,
+    CString,
     Default,
     Flag,
     GreedyBytes,
@@ -211,3 +213,8 @@ ROD_TOKEN = Struct(
     "secret" / Bytes(256),
 )
 ROD_MANAGEMENT_TOKEN_LENGTH = 96
+
+# a designation descriptor: the SCSI name string of the target device, by iSCSI (SPC-4 7.8.6.11)
+TARGET_DEVICE = Struct(
+    "head" / Const(bytes.fromhex("53 A8 00")), "name" / Prefixed(Int8ub, Aligned(4, CString("utf8")))
+)

@@ -26,6 +26,8 @@ class CopyStatus:
 
     COMPLETED: Final = 0x01
     FAILED: Final = 0x02
+    COMPLETED_IN_PART: Final = 0x03
+    """The token did not stand for as much as was asked for."""
     IN_PROGRESS_IN_FOREGROUND: Final = 0x11
     IN_PROGRESS_IN_BACKGROUND: Final = 0x12
     TERMINATED: Final = 0x60
@@ -53,6 +55,7 @@ class Copy:
     completion: Reply | None = None
     token: bytes = b""
     counts_blocks: bool = False
+    in_part: bool = False
     destinations: tuple[Extent, ...] = ()
     status_taken: bool = False
     details_taken: bool = False
@@ -103,7 +106,7 @@ class CopyManager:
         self._anonymous.discard(copy)
         copy.completion = reply
         if reply is not None and reply.status == Status.GOOD:
-            copy.status = CopyStatus.COMPLETED
+            copy.status = CopyStatus.COMPLETED_IN_PART if copy.in_part else CopyStatus.COMPLETED
         elif reply is None or not copy.wanted:
             copy.status = CopyStatus.TERMINATED
         else:

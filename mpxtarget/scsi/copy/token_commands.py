@@ -117,32 +117,38 @@ def _write(call: Call, data: bytes) -> Plan:
     source = token.disk
     if not reaches(call.nexus, source) or refusal(call.nexus, source, writing=False) is not None:
         raise illegal_request(Asc.INVALID_TOKEN_OPERATION_CAUSE_NOT_REPORTABLE)
-    if source.block_size != disk.block_size:
-        raise illegal_request(Asc.INVALID_TOKEN_OPERATION_CAUSE_NOT_REPORTABLE)
     offset = header.offset_into_rod << disk.shift
-    if offset + sum(each.length for each in ranges) > token.length:
+    if offset >= token.length:
         raise invalid_field_in_parameter_list(8)
-    moves = list(_moves(token, offset, disk, ranges))
+    available = (token.length - offset) >> disk.shift << disk.shift
+    moves = list(_moves(token, offset, available, disk, ranges))
+    if any((move.source_offset | move.length) & (source.block_size - 1) for move in moves):
+        # a block of the source is larger than what is asked for
+        raise illegal_request(Asc.INVALID_TOKEN_OPERATION_CAUSE_NOT_REPORTABLE)
     if any(
         later.reads_from(disk, earlier.destination_offset, earlier.length)
         for earlier, later in combinations(moves, 2)
     ):
         # what a later range is to be made of would be overwritten by then
         raise invalid_field_in_parameter_list(layouts.WRITE_USING_TOKEN.sizeof())
-    return _copy(call, header, moves, token)
+    in_part = sum(each.length for each in ranges) > available
+    return _copy(call, header, moves, token, in_part=in_part)
 
 
-def _copy(call: Call, header: Any, moves: Sequence[Move], token: RodToken | None) -> Plan:
+def _copy(
+    call: Call, header: Any, moves: Sequence[Move], token: RodToken | None, *, in_part: bool = False
+) -> Plan:
     disk = call.disk
     tokens = call.nexus.device.tokens
     copy = _start(call, header.flags.immed)
+    copy.in_part = in_part
     if token is not None:
         tokens.use(token)
 
     def finished(reply: Reply | None) -> Reply | None:
         if token is not None:
             tokens.leave(token)
-            if reply == GOOD and header.flags.del_tkn:
+            if header.flags.del_tkn:
                 tokens.end(token, Asc.INVALID_TOKEN_OPERATION_TOKEN_DELETED)
         return disk.copies.end(copy, reply)
 
@@ -169,13 +175,15 @@ def _start(call: Call, immediate: bool) -> Copy:
 def _ranges(disk: Disk, data: bytes, layout: Any, header: Any) -> list[BlockRange]:
     """The block device range descriptors of a parameter list, checked (SBC-3 5.7.3)."""
     start = layout.sizeof()
-    length = header.ranges_length
-    if header.data_length + 2 > len(data):
-        raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
     if header.data_length + 2 < start + _RANGE_LENGTH:
         raise invalid_field_in_parameter_list(0)
-    if length < _RANGE_LENGTH or length % _RANGE_LENGTH or start + length > header.data_length + 2:
+    if header.ranges_length < _RANGE_LENGTH:
         raise invalid_field_in_parameter_list(start - 2)
+    # descriptors that are not there as a whole are ignored
+    length = min(header.ranges_length, header.data_length + 2 - start, len(data) - start)
+    length -= length % _RANGE_LENGTH
+    if not length:
+        raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
     if length > limits.MAXIMUM_RANGES * _RANGE_LENGTH:
         raise illegal_request(Asc.TOO_MANY_SEGMENT_DESCRIPTORS)
     found = []
@@ -192,12 +200,15 @@ def _ranges(disk: Disk, data: bytes, layout: Any, header: Any) -> list[BlockRang
     return found
 
 
-def _moves(token: RodToken, skip: int, disk: Disk, ranges: Sequence[BlockRange]) -> Iterator[Move]:
-    """What a token stands for, from its byte `skip` on, to these ranges."""
+def _moves(
+    token: RodToken, skip: int, available: int, disk: Disk, ranges: Sequence[BlockRange]
+) -> Iterator[Move]:
+    """What a token stands for, `available` bytes from its byte `skip` on, to these ranges."""
     sources = iter(token.ranges)
     at = length = 0
     for each in ranges:
-        target, left = each.offset, each.length
+        target, left = each.offset, min(each.length, available)
+        available -= left
         while left:
             while not length:
                 source = next(sources)

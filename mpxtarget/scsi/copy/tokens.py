@@ -1,13 +1,13 @@
 """ROD tokens: what POPULATE TOKEN makes, and how they come to their end (SPC-4 5.16.6, SBC-3 4.28).
 
 A token stands for the blocks of some ranges of a disk as they were when it was made (point in time copy,
-change vulnerable): it keeps no copy of them, so it is revoked as soon as one of them changes. Whoever changes
-blocks therefore tells the disk before (`Disk.changing`), and as long as a disk has tokens the data path's
-short cut is closed for writes to it.
+change vulnerable): it keeps no copy of them, so it is cancelled as soon as one of them changes. Whoever
+changes blocks therefore tells the disk before (`Disk.changing`), and as long as a disk has tokens the data
+path's short cut is closed for writes to it.
 
 A token is known to this device, until it restarts, and to whom it was handed out: it holds 256 random bytes.
-It ends when it is deleted, when it is revoked, and after a time in which nobody used it. Only so many can be
-alive; of those that are not any more is known for a while what ended them.
+It ends when it is deleted, when it is cancelled, and after a time in which nobody used it. Only so many can
+be alive; of those that are not any more is known for a while what ended them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpxtarget.scsi.codes import Asc
 from mpxtarget.scsi.copy import limits
-from mpxtarget.scsi.copy.layouts import ROD_TOKEN
+from mpxtarget.scsi.copy.layouts import ROD_TOKEN, TARGET_DEVICE
 from mpxtarget.scsi.sense import illegal_request
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class RodToken:
         """Blocks of the disk are about to change: a token that stands for one of them is no more."""
         index = bisect_left(self._starts, end) - 1
         if index >= 0 and self._ends[index] > start:
-            self._registry.end(self, Asc.INVALID_TOKEN_OPERATION_TOKEN_REVOKED)
+            self._registry.end(self, Asc.INVALID_TOKEN_OPERATION_TOKEN_CANCELLED)
         else:
             self._registry.look_at(self)
 
@@ -122,7 +122,7 @@ class RodTokens:
                 },
                 "bytes_represented": sum(each.length for each in ranges),
                 "block_length": disk.block_size,
-                "target_device": self._device.name.encode()[:_TARGET_DEVICE_LENGTH].ljust(
+                "target_device": TARGET_DEVICE.build({"name": self._device.name}).ljust(
                     _TARGET_DEVICE_LENGTH, b"\0"
                 ),
                 "secret": secret,
