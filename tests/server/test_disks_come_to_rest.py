@@ -18,6 +18,7 @@ from backing_stores.snapshot import SnapshotStore
 from mpxtarget.server import clones
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.verbs.base import Live
+from mpxtarget.testing.events import R2TReceived
 from support.cdb import data, read_10, write_10
 from support.fixtures import MakeWorld
 from support.stores import Blocks
@@ -65,6 +66,50 @@ async def test_a_write_under_way_ends_before_the_disk_is_at_rest(world: World, l
     await at_rest.__aexit__(None, None, None)
     await settled(world)
     assert host.done(itt).status == 0
+
+
+async def test_a_command_that_has_begun_to_write_gets_all_its_data_first(world: World, live: Live) -> None:
+    half = KIB_4 * 2
+    keys = {"InitialR2T": "Yes", "ImmediateData": "Yes", "FirstBurstLength": str(half)}
+    host, other = world.host(initiator=HOST, keys=keys), world.host(initiator=OTHER_HOST)
+    host.machine.hold_r2ts = True
+    itt = host.command(LUN, write_10(0, 32), data_out=b"w" * 2 * half)
+    assert world.store.content[: 2 * half] == b"w" * half + bytes(half), "half of it has come"
+    at_rest = clones.at_rest(live, 1)
+    entering = asyncio.create_task(at_rest.__aenter__())
+    await turn()
+    later = other.command(LUN, write_10(0, 8), data_out=data(KIB_4))
+    await turn()
+    assert not entering.done()
+    host.machine.hold_r2ts = False
+    for event in host.of(R2TReceived):
+        host.machine.answer(event.r2t)
+    host.run()
+    await entering
+    assert host.ended(itt)
+    assert world.store.content[: 2 * half] == b"w" * 2 * half, "all of the one and nothing of the other"
+    await at_rest.__aexit__(None, None, None)
+    await settled(world)
+    assert other.done(later).status == 0
+    assert world.store.content[: 2 * half] == data(KIB_4) + b"w" * (2 * half - KIB_4)
+    assert other.itl.go_write
+
+
+async def test_a_host_that_keeps_its_data_back_does_not_hold_up_others_for_long(
+    world: World, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clones, "REST_SECONDS", 0.02)
+    host, other = world.host(initiator=HOST, keys={"InitialR2T": "Yes"}), world.host(initiator=OTHER_HOST)
+    host.machine.hold_r2ts = True
+    host.command(LUN, write_10(0, 2048), data_out=b"w" * (1 << 20))
+    with pytest.raises(Refusal, match="does not come to rest"):
+        async with clones.at_rest(live, 1):
+            raise AssertionError("it is not at rest")
+    await turn()
+    later = other.command(LUN, write_10(4096, 8), data_out=data(KIB_4))
+    await settled(world)
+    assert other.done(later).status == 0
+    assert other.itl.go_write
 
 
 async def test_at_rest_reads_go_on_and_writes_wait_for_the_new_store(world: World, live: Live) -> None:
