@@ -11,6 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -133,11 +134,11 @@ class BlockWork:
 class StoreMedium:
     """A backing store as a `Medium`."""
 
-    __slots__ = ("_io", "_name", "_run", "_store", "_whole_writes")
+    __slots__ = ("_disk", "_io", "_run", "_store", "_whole_writes")
 
     def __init__(self, run: BlockWork, disk: Disk, io: DiskIo, whole_writes: WholeWrites) -> None:
         self._run = run
-        self._name = disk.identity.naa or b""
+        self._disk = disk
         self._io = io
         self._whole_writes = whole_writes
         self._store: BackingStore = io.store
@@ -149,23 +150,32 @@ class StoreMedium:
         return bytes(buffer)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        self._run.go_on()
+        self._go_on(offset, len(data))
         self._store.write(memoryview(data), offset)
 
     def write_whole(self, offset: int, data: bytes | memoryview) -> None:
-        self._run.go_on()
-        self._whole_writes.write(self._name, self._store, offset, memoryview(data))
+        self._go_on(offset, len(data))
+        name = self._disk.identity.naa or b""
+        self._whole_writes.write(name, self._store, offset, memoryview(data), self._flush)
 
     def zero(self, offset: int, length: int) -> None:
         end = offset + length
         while offset < end:
-            self._run.go_on()
             piece = min(ZERO_AT_ONCE, end - offset)
+            self._go_on(offset, piece)
             self._store.discard(offset, piece)
             offset += piece
 
     def flush(self) -> None:
         self._run.go_on()
+        self._flush()
+
+    def _go_on(self, offset: int, length: int) -> None:
+        self._run.go_on()
+        if offset + length > self._disk.blocks << self._disk.shift:
+            raise OSError(errno.EIO, "the disk has become smaller")
+
+    def _flush(self) -> None:
         try:
             self._store.flush()
         except OSError as error:

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Final
 from construct import Const, ConstructError, GreedyBytes, Int32ub, Int64ub, Prefixed, Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backing_stores import BackingStore
 
 log = logging.getLogger("mpxtarget.io")
@@ -50,8 +52,17 @@ class WholeWrites:
     def __init__(self, folder: Path | None) -> None:
         self._folder = None if folder is None else folder / FOLDER
 
-    def write(self, disk: bytes, store: BackingStore, offset: int, data: memoryview) -> None:
-        """Change a range in stable storage, wholly or not at all; `disk` names it for good. Blocks.
+    def write(
+        self,
+        disk: bytes,
+        store: BackingStore,
+        offset: int,
+        data: memoryview,
+        flush: Callable[[], None] | None = None,
+    ) -> None:
+        """Change a range in stable storage, wholly or not at all. Blocks.
+
+        `disk` names it for good, `flush` is called instead of the store's.
 
         Two writes at one offset of a disk must not run at the same time. Raises OSError, and then nothing
         has changed, as far as the store lets itself be written to.
@@ -59,12 +70,12 @@ class WholeWrites:
         old = bytearray(len(data))
         store.read(memoryview(old), offset)
         if self._folder is None or not store.durable:
-            _change(store, offset, data, bytes(old))
+            _change(store, offset, data, bytes(old), flush or store.flush)
             return
         path = self._folder / f"{disk.hex()}-{offset:x}"
         self._write_down(path, offset, bytes(old))
         try:
-            _change(store, offset, data, bytes(old))
+            _change(store, offset, data, bytes(old), flush or store.flush)
         finally:
             self._remove(path)
 
@@ -107,10 +118,12 @@ class WholeWrites:
         _sync_folder(path.parent)
 
 
-def _change(store: BackingStore, offset: int, data: memoryview, old: bytes) -> None:
+def _change(
+    store: BackingStore, offset: int, data: memoryview, old: bytes, flush: Callable[[], None]
+) -> None:
     try:
         store.write(data, offset)
-        store.flush()
+        flush()
     except OSError:
         with contextlib.suppress(OSError):
             _put_back(store, offset, old)

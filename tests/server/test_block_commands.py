@@ -12,7 +12,7 @@ import pytest
 from mpxtarget.pdu import TmfFunction
 from mpxtarget.server.executor import PARAMETER_BYTES
 from mpxtarget.testing import CommandDone
-from support.cdb import TEST_UNIT_READY, data, read_10, write_10
+from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, read_10, write_10
 from support.fixtures import MakeWorld
 from support.world import BLOCK, HOST, LUN, OTHER_HOST, OTHER_TARGET, TARGET, Host, World
 
@@ -22,9 +22,9 @@ MIB = 1 << 20
 OR, ATOMIC, WRITE_SAME = 0x8B, 0x9C, 0x93
 
 
-def caw(lba: int, count: int = 1) -> bytes:
+def caw(lba: int, count: int = 1, flags: int = 0) -> bytes:
     """COMPARE AND WRITE."""
-    return bytes((0x89, 0, *lba.to_bytes(8, "big"), 0, 0, 0, count, 0, 0))
+    return bytes((0x89, flags, *lba.to_bytes(8, "big"), 0, 0, 0, count, 0, 0))
 
 
 def long(opcode: int, lba: int, count: int, flags: int = 0) -> bytes:
@@ -213,6 +213,32 @@ def test_work_on_a_disk_that_is_taken_away_ends(world: World) -> None:
     world.settle()
     assert sense_of(host.done(itt)) == (0x5, 0x25, 0x00)
     assert not world.executor.busy(world.disk)
+
+
+@pytest.mark.conformance("SBC-005")
+@pytest.mark.parametrize("cdb", [long(WRITE_SAME, 0, 0), long(OR, 0, 8192)])
+def test_work_on_a_disk_that_becomes_smaller_writes_nothing_behind_its_end(world: World, cdb: bytes) -> None:
+    host = world.host()
+    gate = world.store.close_gate()
+    length = 8192 * BLOCK if cdb[0] == OR else BLOCK
+    itt = host.command(LUN, cdb, data_out=b"x" * length)
+    gate.arrived(1)
+    world.disk.resize(4096)
+    world.store.open_gate()
+    world.settle()
+    assert sense_of(host.done(itt))[0] == 0x3
+    assert not any(world.store.content[4096 * BLOCK :])
+
+
+@pytest.mark.conformance("SBC-009", "SBC-014")
+def test_a_flush_of_work_that_failed_is_told_to_every_host(world: World) -> None:
+    host, other = world.host(), world.host(initiator=OTHER_HOST)
+    for cdb, length in ((caw(0, 1, 0x08), 2 * BLOCK), (long(ATOMIC, 8, 8), 8 * BLOCK)):
+        world.store.flush_error = errno.EIO
+        assert sense_of(host.scsi(LUN, cdb, data_out=bytes(length))) == (0x3, 0x0C, 0x00)
+        world.store.flush_error = 0
+        assert sense_of(other.scsi(LUN, SYNCHRONIZE_CACHE)) == (0x3, 0x0C, 0x00)
+        assert other.scsi(LUN, SYNCHRONIZE_CACHE).status == GOOD
 
 
 @pytest.mark.conformance("SEC-004", "SAM-005")
