@@ -6,7 +6,8 @@
   One that fails, or that the target's end interrupts, leaves the unit in a state in which only another
   SANITIZE is processed, or EXIT FAILURE MODE if AUSE allowed that: MEDIUM ERROR, SANITIZE COMMAND FAILED.
 - OVERWRITE writes over what has space; where there is none, zeros are read already. BLOCK ERASE gives all
-  space back. There is nothing encrypted, so there is no CRYPTOGRAPHIC ERASE.
+  space back. There is nothing encrypted, so there is no CRYPTOGRAPHIC ERASE. What snapshots of the disk show
+  is theirs, and stays.
 """
 
 from __future__ import annotations
