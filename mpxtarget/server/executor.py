@@ -22,11 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mpxtarget.iscsi import transfer
-from mpxtarget.iscsi.full_feature import announce_window
 from mpxtarget.iscsi.session import Session
 from mpxtarget.iscsi.task import Delivery, Task
-from mpxtarget.pdu import TmfFunction, TmfResponse
-from mpxtarget.scsi import device_server, task_management
+from mpxtarget.scsi import device_server
 from mpxtarget.scsi.codes import Asc, SenseKey, Status
 from mpxtarget.scsi.plan import (
     GOOD,
@@ -45,12 +43,14 @@ from mpxtarget.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, SenseData, io_faile
 from mpxtarget.server.block_work import BlockWork
 from mpxtarget.server.disk_io import DiskIo, first_difference
 from mpxtarget.server.lanes import Completions
+from mpxtarget.server.task_manager import TaskManager
 from mpxtarget.server.task_set import SIMPLE, Pause, TaskSets
 from mpxtarget.server.whole_writes import WholeWrites
+from mpxtarget.server.work import Work, refuse, unit_of
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
-    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit
+    from mpxtarget.scsi.logical_unit import Disk
     from mpxtarget.scsi.nexus import ITLNexus, ITNexus
 
 log = logging.getLogger("mpxtarget.io")
@@ -60,61 +60,6 @@ GATHER = 65536  # bytes of smaller segments that become one job of a lane
 PARAMETER_BYTES = 32 << 20  # of data to compare and parameter lists a session may have in memory at a time
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0E03
 _NOT_KEPT = SenseData(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
-
-
-class Work:
-    """What the executor keeps of a task."""
-
-    __slots__ = (
-        "buffer",
-        "copies",
-        "error",
-        "in_lane",
-        "plan",
-        "position",
-        "refusal",
-        "run",
-        "tail",
-        "tail_start",
-        "taken",
-        "undelivered",
-    )
-
-    def __init__(self, plan: Plan, taken: int = 0) -> None:
-        self.plan = plan
-        self.taken = taken  # bytes of Data-Out that the plans before this one asked for
-        self.position = 0  # bytes of a read that are sent or on their way
-        self.in_lane = 0  # jobs of the task in a lane
-        self.buffer: bytearray | None = None  # gathered parameter data
-        self.copies: dict[int, bytes] = {}  # what waits for a lane to write it, by its place in the store
-        self.tail = bytearray()  # small segments that go to the lane together, when it is done with others
-        self.tail_start = 0  # their place in the store
-        self.error: OSError | None = None  # the first that a write met
-        self.undelivered: Delivery | None = None  # to be reported when the lane is done with it
-        self.run: BlockWork | None = None
-        self.refusal: Reply | None = None  # what it ends with: it may no longer go on
-
-    @property
-    def parameter_bytes(self) -> int:
-        """Bytes of parameter data in memory."""
-        return self.taken + len(self.buffer or b"")
-
-    def forget(self) -> None:
-        """Let go of all data: the task was aborted."""
-        self.copies.clear()
-        self.tail = bytearray()
-        self.plan = GOOD
-        self.buffer = None
-        self.taken = 0
-        if self.run is not None:
-            self.run.abandon()
-
-    def refuse(self, reply: Reply) -> None:
-        """What has not reached the disk yet must not; the command ends with `reply`."""
-        self.refusal = reply
-        self.copies.clear()
-        if self.run is not None:
-            self.run.abandon()
 
 
 def _keep_nothing(_disk: Disk, done: Callable[[Exception | None], None]) -> None:
@@ -141,6 +86,9 @@ class Executor:
         self._io: dict[int, DiskIo] = {}  # by id(disk)
         self._lane_bytes: dict[tuple[Connection, Disk], int] = {}
         self._touched: set[Connection] = set()
+        self._manager = TaskManager(
+            sessions, self._touched.add, lambda: completions.put(lambda _: None, None)
+        )
         self._task_sets = TaskSets(self, sessions, lambda then: completions.put(lambda _: then(), None))
 
     # -- what the connection calls ----
@@ -191,14 +139,9 @@ class Executor:
 
     def take_early_data(self, task: Task, length: int) -> bytes:
         """The unsolicited data of a task that begins now."""
-        self._touched.add(task.connection)
+        self._touch(task.connection)
         work, task.work = task.work, None
         return bytes(work.buffer[:length])
-
-    def unit_of(self, session: Session, task: Task) -> LogicalUnit | None:
-        """The logical unit that a task is for; None if its LUN is not mapped."""
-        itl = cast("ITNexus", session.nexus).luns.get(task.lun) if session.nexus is not None else None
-        return None if itl is None else itl.lu
 
     def undelivered(self, task: Task, failure: Delivery) -> None:
         """ABORTED COMMAND, as the transport reports it (RFC 7143 11.4.7.2)."""
@@ -221,40 +164,14 @@ class Executor:
         self._read_on(task, cast(Work, task.work))
 
     def manage(self, session: Session, function: int, lun: int) -> int:
-        """Task management but for ABORT TASK (RFC 7143 11.5.1): ends the tasks, then tells the SCSI layer."""
-        nexus = cast("ITNexus", session.nexus)
-        if function in (
-            TmfFunction.ABORT_TASK_SET,
-            TmfFunction.CLEAR_TASK_SET,
-            TmfFunction.LOGICAL_UNIT_RESET,
-        ):
-            itl = nexus.luns.get(lun)
-            if itl is None:
-                return TmfResponse.LUN_DOES_NOT_EXIST
-            own = function == TmfFunction.ABORT_TASK_SET
-            cleared = self._abort(
-                session, lambda s, t: (s is session or not own) and self.unit_of(s, t) is itl.lu
-            )
-            if function == TmfFunction.CLEAR_TASK_SET and not itl.lu.reports_aborted_tasks:
-                others = (s.nexus.by_number.values() for s in cleared if s is not session)
-                task_management.commands_cleared(
-                    each for itls in others for each in itls if each.lu is itl.lu
-                )
-            elif function == TmfFunction.LOGICAL_UNIT_RESET:
-                task_management.lun_reset(nexus, lun)
-            self._announce_windows(cleared - {session})
-            return TmfResponse.FUNCTION_COMPLETE
-        if function == TmfFunction.TARGET_WARM_RESET:
-            units = {id(itl.lu) for itl in nexus.by_number.values()}
-            cleared = self._abort(session, lambda s, t: id(self.unit_of(s, t)) in units)
-            task_management.target_reset(nexus)
-            self._announce_windows(cleared - {session})
-            return TmfResponse.FUNCTION_COMPLETE
-        if function == TmfFunction.TARGET_COLD_RESET:
-            return TmfResponse.AUTHORIZATION_FAILED
-        return TmfResponse.FUNCTION_NOT_SUPPORTED
+        """Task management but for ABORT TASK."""
+        return self._manager.manage(session, function, lun)
 
     # -- the loop's side ----
+
+    def _touch(self, connection: Connection) -> None:
+        """Something was put into the output of a connection, and not because it was received from."""
+        self._touched.add(connection)
 
     def take_touched(self) -> set[Connection]:
         """Connections into whose output something was put by I/O that finished since the last call."""
@@ -367,7 +284,7 @@ class Executor:
         its descriptor another file's: nobody may touch it any more.
         """
         session = task.connection.session
-        return session is None or self.unit_of(session, task) is not disk
+        return session is None or unit_of(session, task) is not disk
 
     # -- reading ----
 
@@ -426,7 +343,7 @@ class Executor:
             self._lane_bytes[place] -= length
             if not self._lane_bytes[place]:
                 del self._lane_bytes[place]
-            self._touched.add(c)
+            self._touch(c)
             if task.aborted:
                 return
             if error is not None:
@@ -490,7 +407,7 @@ class Executor:
         def done(error: OSError | None) -> None:
             work.in_lane -= 1
             c.account(task.lun, -size)
-            self._touched.add(c)
+            self._touch(c)
             if error is not None and work.error is None:
                 work.error = error
                 transfer.expect_no_more(task)
@@ -539,7 +456,7 @@ class Executor:
         """Go on with the command when all that was written to the disk is in stable storage."""
 
         def done(error: OSError | None) -> None:
-            self._touched.add(task.connection)
+            self._touch(task.connection)
             if task.aborted:
                 return
             if error is not None:
@@ -570,7 +487,7 @@ class Executor:
                     found.append(unequal)
 
         def done(error: OSError | None) -> None:
-            self._touched.add(task.connection)
+            self._touch(task.connection)
             if task.aborted:
                 return
             if error is not None:
@@ -607,7 +524,7 @@ class Executor:
         def settle(reply: Reply | None) -> None:
             if answered or task.aborted:
                 return
-            self._touched.add(task.connection)
+            self._touch(task.connection)
             if work.refusal is not None:
                 self._reply(task, work.refusal)
             elif reply is not None:
@@ -621,7 +538,7 @@ class Executor:
         def begin(error: Exception | None) -> None:
             nonlocal answered
             if error is not None or immediate:
-                self._touched.add(task.connection)
+                self._touch(task.connection)
                 self._reply(task, GOOD if error is None else failure(error))
                 answered = True
             if error is not None:
@@ -643,21 +560,21 @@ class Executor:
         victims = {itl.nexus for itl in plan.abort}
         session = task.connection.session
         assert session is not None
-        aborted = self._abort(
-            session, lambda s, t: t is not task and s.nexus in victims and self.unit_of(s, t) is disk
+        aborted = self._manager.abort(
+            session, lambda s, t: t is not task and s.nexus in victims and unit_of(s, t) is disk
         )
-        self._announce_windows(aborted - {session})
+        self._manager.announce_windows(aborted - {session})
         for other in self._sessions():
             for each in other.tasks.values():
                 under_way = each is not task and self._may_write(other, each, disk)
                 if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
-                    self._refuse(each, Status.RESERVATION_CONFLICT)
+                    refuse(each, Status.RESERVATION_CONFLICT)
         everything = [(0, disk.blocks << disk.shift, True)]
         io = self.io_of(disk)
 
         def granted() -> None:
             io.give_back(everything)
-            self._touched.add(task.connection)
+            self._touch(task.connection)
             if not task.aborted:
                 self._carry_out(task, plan.then, taken)
 
@@ -670,21 +587,13 @@ class Executor:
             return False
         if isinstance(work.plan, WorkOnBlocks):  # a copy may be a command to another unit
             return work.run is not None and work.run.writes(disk)
-        return self.unit_of(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
-
-    def _refuse(self, task: Task, status: int) -> None:
-        """A command under way may no longer write: it ends with this status, when it can."""
-        work = cast(Work, task.work)
-        task.connection.account(task.lun, -len(work.tail))
-        work.tail = bytearray()
-        work.refuse(Reply(status))
-        transfer.expect_no_more(task)
+        return unit_of(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
 
     def _keep_then_reply(self, task: Task, plan: Keep) -> None:
         """Acknowledge what is in stable storage."""
 
         def done(error: Exception | None) -> None:
-            self._touched.add(task.connection)
+            self._touch(task.connection)
             if task.aborted:
                 return
             if error is not None:
@@ -721,34 +630,3 @@ class Executor:
     def _descriptor_sense(self, task: Task) -> bool:
         itl = self._itl(task)
         return itl is not None and itl.lu.descriptor_sense
-
-    def _abort(self, by: Session, chosen: Callable[[Session, Task], bool]) -> set[Session]:
-        """Abort the chosen tasks of all sessions, as `by` wants it; the sessions that lost one.
-
-        Whether the others are told TASK ABORTED, or nothing, is a mode parameter of the unit (TAS, SAM-5
-        5.6.2).
-        """
-        affected = set()
-        for session in self._sessions():
-            for task in [task for task in session.tasks.values() if chosen(session, task)]:
-                unit = self.unit_of(session, task)
-                if session is by or unit is None or not unit.reports_aborted_tasks:
-                    task.connection.abort(task)
-                elif task.owed and task.expecting:
-                    self._refuse(task, Status.TASK_ABORTED)  # status waits for the data (RFC 7143 11.4.2)
-                elif task.owed and task.answer is None:  # it has not even begun
-                    transfer.respond(task, Status.TASK_ABORTED)
-                elif not task.owed:
-                    task.connection.abort(task)
-                    transfer.respond_to_aborted(task)
-                affected.add(session)
-        return affected
-
-    def _announce_windows(self, sessions: set[Session]) -> None:
-        """These lost tasks to another initiator, and no answer will tell them that their window opened."""
-        for session in sessions:
-            for connection in session.connections.values():
-                announce_window(connection)
-                self._touched.add(connection)
-        if sessions:
-            self._completions.put(lambda _: None, None)  # wakes the loop, which sends what was touched

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mpxtarget.iscsi import transfer
 from mpxtarget.scsi.logical_unit import Disk
+from mpxtarget.server.work import unit_of
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.session import Session
@@ -49,9 +50,6 @@ class Beginner(Protocol):
 
     def take(self, task: Task, offset: int, data: memoryview) -> None:
         """Data-Out of a task that has begun."""
-
-    def unit_of(self, session: Session, task: Task) -> LogicalUnit | None:
-        """The logical unit that a task is for."""
 
 
 class Pause:
@@ -165,7 +163,7 @@ class TaskSets:
         """Whether a task that has just come begins now; else it does when its turn has come."""
         session = task.connection.session
         assert session is not None
-        unit = self._beginner.unit_of(session, task)
+        unit = unit_of(session, task)
         if unit is None:
             return True
         found = self._sets.get(unit)
@@ -194,7 +192,7 @@ class TaskSets:
             each
             for session in self._sessions()
             for each in session.tasks.values()
-            if each is not youngest and self._beginner.unit_of(session, each) is unit
+            if each is not youngest and unit_of(session, each) is unit
         ]
         found = self._sets[unit] = TaskSet(unit, older, lambda: self._later(lambda: self._go_on(unit)))
         return found
