@@ -25,7 +25,8 @@ from mpxtarget.bridge.initiators import ChapCredentials, Initiators
 from mpxtarget.bridge.masking import LunMask
 from mpxtarget.bridge.portals import advertised
 from mpxtarget.bridge.records import InitiatorRecord, PortalRecord, PresentationRecord
-from mpxtarget.scsi.logical_unit import LogicalUnit, ScsiDevice
+from mpxtarget.scsi.device import ScsiDevice
+from mpxtarget.scsi.logical_unit import LogicalUnit
 from mpxtarget.scsi.nexus import ITNexus, TargetPort
 
 PORTAL_GROUP_TAG: Final = 1

@@ -21,7 +21,8 @@ from mpxtarget.scsi.reservations import NexusName
 from mpxtarget.scsi.unit_attention import UnitAttentions
 
 if TYPE_CHECKING:
-    from mpxtarget.scsi.logical_unit import LogicalUnit, ScsiDevice
+    from mpxtarget.scsi.device import ScsiDevice
+    from mpxtarget.scsi.logical_unit import LogicalUnit
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ from mpxtarget.scsi.command import DISK, DISK_AND_CONSOLE
 from mpxtarget.scsi.copy import vpd_page as third_party_copy
 
 if TYPE_CHECKING:
-    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit, ScsiDevice
+    from mpxtarget.scsi.device import ScsiDevice
+    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit
     from mpxtarget.scsi.nexus import TargetPort
 
 PAGE = Struct(

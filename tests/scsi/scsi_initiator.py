@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mpxtarget.scsi import device_server
-from mpxtarget.scsi.logical_unit import Console, Disk, Identity, ScsiDevice
+from mpxtarget.scsi.device import ScsiDevice
+from mpxtarget.scsi.logical_unit import Console, Disk, Identity
 from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
 from mpxtarget.scsi.plan import Fence, Keep, Plan, Reply, TakeData
 

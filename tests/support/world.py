@@ -26,7 +26,8 @@ from mpxtarget.iscsi.output import ArenaPool, Output
 from mpxtarget.iscsi.session import Session, Sessions
 from mpxtarget.iscsi.task import Task
 from mpxtarget.pdu import Pdu, Reject, SnackRequest, serial_add
-from mpxtarget.scsi.logical_unit import Console, Disk, Identity, ScsiDevice
+from mpxtarget.scsi.device import ScsiDevice
+from mpxtarget.scsi.logical_unit import Console, Disk, Identity
 from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
 from mpxtarget.server import fast_path
 from mpxtarget.server.executor import Executor

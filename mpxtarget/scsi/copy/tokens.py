@@ -24,7 +24,8 @@ from mpxtarget.scsi.copy.layouts import ROD_TOKEN, TARGET_DEVICE
 from mpxtarget.scsi.sense import illegal_request
 
 if TYPE_CHECKING:
-    from mpxtarget.scsi.logical_unit import Disk, ScsiDevice
+    from mpxtarget.scsi.device import ScsiDevice
+    from mpxtarget.scsi.logical_unit import Disk
 
 POINT_IN_TIME_CHANGE_VULNERABLE: Final = 0x0080_0001
 BLOCK_DEVICE_ZERO: Final = 0xFFFF_0001
