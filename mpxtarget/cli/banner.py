@@ -34,7 +34,8 @@ def banner(state: State, addresses: Mapping[int, tuple[str, int]], targets: Sequ
     half = len(targets) // 2
     masking = "every initiator sees every LUN" if array.policy == "present-all" else "LUNs are masked"
     parts = [
-        f"{printable(array.name)} ({array.model}, {MODELS[array.model].marketing}), "
+        f"{printable(array.name)} ({'strict ' if array.strict else ''}{array.model}, "
+        f"{MODELS[array.model].marketing}), "
         f"node WWN {dashed(array.node_wwn)}, {masking}",
         _block(
             "Portals",

@@ -86,7 +86,8 @@ def echo_status(answer: dict[str, Any]) -> None:
     if answer["running"]:
         uptime, memory = duration(answer["uptime"]), size(answer["memory"])
         running = f"running for {uptime}, process {answer['pid']}, {memory} of memory"
-    model = f"{answer['model']} ({answer['marketing']})"
+    strict = "strict " if answer["strict"] else ""
+    model = f"{strict}{answer['model']} ({answer['marketing']})"
     click.echo(f"{answer['name']}  {model}  {answer['node_wwn']}  {answer['policy']}")
     click.echo(f"{answer['folder']}: {running}")
     for row in answer["controllers"]:

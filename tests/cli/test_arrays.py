@@ -35,6 +35,7 @@ def test_init_makes_a_strict_array_of_any_model(tmp_path: Path, model: str) -> N
     said = array.ok("array", "show")
     assert f"{model} revision {MODELS[model].revision}" in said
     assert f"yes: what {row['firmware']} offered" in said
+    assert f"strict {model} ({MODELS[model].marketing})" in array.ok("status")
 
 
 def test_changes_stay(array: Array) -> None:
@@ -94,7 +95,12 @@ def test_apply_and_export_carry_it(array: Array, tmp_path: Path) -> None:
     assert shown(array)["serial_numbers"] == "disk"
 
 
-def test_serve_makes_a_strict_array_only_where_it_makes_one(tmp_path: Path) -> None:
+def test_serve_makes_a_strict_array_only_where_it_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     array = Array(tmp_path / "state")
     message = array.refused("serve", "--strict", code=2)
     assert message == "--model and --strict are for the new array that --demo makes"
+    monkeypatch.setattr("mpxtarget.cli.serve._run", lambda state: None)
+    array.ok("serve", "--demo", "--model", "HSV450", "--strict")
+    assert (shown(array)["model"], shown(array)["strict"]) == ("HSV450", True)

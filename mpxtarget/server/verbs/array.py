@@ -40,6 +40,7 @@ class Status(Row, frozen=True):
     name: str
     model: str
     marketing: str
+    strict: bool
     node_wwn: str
     policy: str
     targets: int
@@ -108,6 +109,7 @@ def status(context: Context, _: NoArguments) -> Status:
         name=record.name,
         model=record.model,
         marketing=MODELS[record.model].marketing,
+        strict=record.strict,
         node_wwn=plain(record.node_wwn),
         policy=record.policy,
         targets=2 * MODELS[record.model].host_ports,
