@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 
 from backing_stores import BackingStore
 from backing_stores.file import FileStore
+from mpxtarget.server.assemble import assemble, create_array
+from mpxtarget.server.errors import Refusal
 from mpxtarget.server.whole_writes import FOLDER, WholeWrites
 from support.stores import Blocks
 
@@ -168,6 +171,45 @@ def test_only_the_disk_s_own_writes_are_undone(tmp_path: Path, url: str) -> None
     WholeWrites(tmp_path).recover(bytes(16), store)
     store.close()
     assert contents(url) == torn
+
+
+@pytest.mark.conformance("SBC-014")
+def test_an_array_starts_with_no_write_half_done(tmp_path: Path) -> None:
+    with create_array(tmp_path) as state:
+        record = state.list_vdisks()[1]
+        path = f"file:{tmp_path}/vdisks/{record.name}.img"
+        store = FileStore.open(path)
+        store.write(memoryview(OLD), OFFSET)
+        store.close()
+
+        def torn() -> None:
+            store = Killing(FileStore.open(path))
+            write = store.write
+            store.write = lambda buffer, offset: (write(buffer[:5000], offset), die())  # type: ignore[method-assign,assign]
+            WholeWrites(tmp_path).write(record.wwlun, store, OFFSET, memoryview(NEW))
+
+        assert in_a_child(torn)
+        assembly = assemble(state)
+        buffer = bytearray(LENGTH)
+        assembly.stores[record.id].read(memoryview(buffer), OFFSET)
+        assembly.close()
+        assert buffer == OLD
+        assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+@pytest.mark.conformance("SBC-014")
+def test_an_array_whose_unfinished_write_cannot_be_undone_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: WholeWrites, disk: bytes, store: BackingStore) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(WholeWrites, "recover", fails)
+    with (
+        create_array(tmp_path) as state,
+        pytest.raises(Refusal, match="vdisk vdisk1: an unfinished write cannot be undone"),
+    ):
+        assemble(state)
 
 
 @pytest.mark.conformance("SBC-014")
