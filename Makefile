@@ -32,8 +32,8 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/installed-dev
-	@$(BIN)/python -m mpxtarget.cli.reference > docs/cli.md
-	@$(BIN)/python -m mpxtarget.cli.commands_page > docs/commands.md
+	@$(BIN)/python -m mpxtarget.cli.reference > docs/new && mv docs/new docs/cli.md
+	@$(BIN)/python -m mpxtarget.cli.commands_page > docs/new && mv docs/new docs/commands.md
 	@$(BIN)/python -m tests.conformance
 
 bench: $(VENV)/installed
