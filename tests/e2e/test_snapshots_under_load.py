@@ -91,6 +91,23 @@ async def read_slots(session: Initiator, lun: int) -> list[int]:
     return numbers
 
 
+async def take_stock(session: Initiator, ledger: Ledger) -> None:
+    """See what the parent holds after a kill, which may have torn a write that nobody acknowledged: as a host
+    does, such a slot is written again.
+    """
+    for slot in range(SLOTS):
+        data = await session.read(PARENT, slot * STRIDE, SLOT_BLOCKS)
+        numbers = {int.from_bytes(data[at : at + 8], "big") for at in range(0, len(data), BLOCK)}
+        assert ledger.acknowledged[slot] <= min(numbers), f"slot {slot}"
+        assert max(numbers) <= ledger.sent[slot], f"slot {slot}"
+        if len(numbers) > 1:
+            numbers = {ledger.next_for(slot)}
+            await session.write(PARENT, slot * STRIDE, content(slot, *numbers))
+        else:
+            assert data == content(slot, *numbers)
+        (ledger.acknowledged[slot],) = numbers
+
+
 async def write_on(session: Initiator, ledger: Ledger, dice: random.Random, lane: int) -> None:
     """Write to the slots of a lane, over and over."""
     while True:
@@ -207,15 +224,14 @@ async def test_a_target_killed_at_any_instant_keeps_every_moment(fresh_target: T
         for lun, moment in moments.items():
             assert await read_slots(session, lun) == moment, f"LUN {lun}"
             assert listed[f"snap{lun}"]["condition"] == "good"
-        now = await read_slots(session, PARENT)
-        for slot in range(SLOTS):
-            assert ledger.acknowledged[slot] <= now[slot] <= ledger.sent[slot]
-        ledger.acknowledged = now
+        sent = list(ledger.sent)
+        await take_stock(session, ledger)
         if unfinished in listed:
             found = await read_slots(session, 10 + taken)
-            ledger.check_moment(found, since, ledger.sent)
+            ledger.check_moment(found, since, sent)
             moments[10 + taken] = found
-            await cli(fresh_target, "lun", "wait", unfinished, check=False)
+            if listed[unfinished]["kind"] == "clone":
+                await cli(fresh_target, "lun", "wait", unfinished)
             assert await read_slots(session, 10 + taken) == found
         else:
             assert not list((fresh_target.folder / "vdisks").glob(f"{unfinished}*")), "a leftover"
