@@ -569,16 +569,23 @@ class Executor:
                 under_way = each is not task and self._may_write(other, each, disk)
                 if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
                     refuse(each, Status.RESERVATION_CONFLICT)
-        everything = [(0, disk.blocks << disk.shift, True)]
+        # As a reader: it is what writes that has to end, and no block changes.
+        everything = [(0, disk.blocks << disk.shift, False)]
         io = self.io_of(disk)
 
-        def granted() -> None:
-            io.give_back(everything)
-            self._touch(task.connection)
-            if not task.aborted:
-                self._carry_out(task, plan.then, taken)
+        def wait(then: Plan) -> None:
+            def granted() -> None:
+                io.give_back(everything)
+                self._touch(task.connection)
+                if not task.aborted:
+                    self._carry_out(task, then, taken)
 
-        io.claim(everything, granted)
+            io.claim(everything, granted)
+
+        if isinstance(plan.then, Keep):  # first: others see the change, whatever becomes of this command
+            self._keep_then(plan.then, wait)
+        else:
+            wait(plan.then)
 
     def _may_write(self, session: Session, task: Task, disk: Disk) -> bool:
         """Whether a task under way may still change the disk, or what is kept about it."""
@@ -592,16 +599,20 @@ class Executor:
     def _keep_then_reply(self, task: Task, plan: Keep) -> None:
         """Acknowledge what is in stable storage."""
 
-        def done(error: Exception | None) -> None:
+        def done(reply: Reply) -> None:
             self._touch(task.connection)
-            if task.aborted:
-                return
-            if error is not None:
-                self._reply(task, _NOT_KEPT.reply(plan.disk.descriptor_sense))
-            else:
-                self._reply(task, plan.reply)
+            if not task.aborted:
+                self._reply(task, reply)
 
-        self._keep(plan.disk, done)
+        self._keep_then(plan, done)
+
+    def _keep_then(self, plan: Keep, done: Callable[[Reply], None]) -> None:
+        """Write down what is kept; the reply says whether that went well."""
+
+        def kept(error: Exception | None) -> None:
+            done(plan.reply if error is None else _NOT_KEPT.reply(plan.disk.descriptor_sense))
+
+        self._keep(plan.disk, kept)
 
     # -- small things ----
 

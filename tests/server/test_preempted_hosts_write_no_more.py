@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from mpxtarget.pdu import TmfFunction
+from mpxtarget.scsi.copy.tokens import BlockRange
 from mpxtarget.scsi.logical_unit import Disk
 from mpxtarget.testing import R2TReceived
 from support.cdb import data, read_10, write_10
@@ -176,6 +178,44 @@ def test_with_aptpl_the_answer_waits_until_it_is_written_down(
     asked.pop()[1](OSError("no room"))
     world.settle()
     assert holder.done(second).status == 0x02, "what is not written down is not acknowledged"
+
+
+@pytest.mark.conformance("PRS-015")
+def test_what_others_see_is_written_down_also_when_nobody_waits_for_the_answer(
+    world: World, hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, other = hosts
+    assert persistent(holder, IGNORE, 0, MINE, flags=APTPL) == 0
+    kept: list[Disk] = []
+    monkeypatch.setattr(world.executor, "_keep", lambda disk, done: (kept.append(disk), done(None)))
+    gate = world.store.close_gate()
+    other.command(LUN, write_10(0, 8), data_out=data(KIB_4, 7))
+    gate.arrived(1)
+    tag = send(holder, PREEMPT, MINE, THEIRS)
+    assert not holder.ended(tag), "it waits for the write"
+    assert holder.tmf(TmfFunction.ABORT_TASK, referenced=tag) == 0
+    assert [each.key for each in world.disk.reservations.registrations] == [MINE]
+    world.store.open_gate()
+    world.settle()
+    assert kept == [world.disk]
+
+
+@pytest.mark.conformance("PRS-027")
+def test_the_answer_does_not_wait_for_what_is_only_read(world: World, hosts: tuple[Host, Host]) -> None:
+    holder, other = hosts
+    gate = world.store.close_gate()
+    read = other.command(LUN, read_10(0, 8), read_length=KIB_4)
+    gate.arrived(1)
+    assert holder.done(send(holder, PREEMPT, MINE, THEIRS)).status == 0
+    assert not other.ended(read)
+
+
+@pytest.mark.conformance("PRS-027", "ODX-001")
+def test_a_reservation_changes_no_block_and_cancels_no_token(world: World, hosts: tuple[Host, Host]) -> None:
+    holder, _ = hosts
+    token = world.device.tokens.create(world.disk, [BlockRange(0, KIB_4)], timeout=60)
+    assert persistent(holder, PREEMPT, MINE, THEIRS) == 0
+    assert list(world.device.tokens) == [token]
 
 
 @pytest.mark.conformance("PRS-002", "RES-006")
