@@ -248,7 +248,9 @@ class Ownership:
         self.out_of_service: ControllerName | None = failed
         """The controller that has failed or restarts."""
         self.wake: Callable[[], None] = _nobody_waits
-        """Called when something begins that takes time, or a disk has moved: `tick` is due at once."""
+        """Called when something begins that takes time, or a disk has moved: `tick` is due at once, and
+        `take_moved` tells what is to be written down before anybody is told of it.
+        """
         self.transition_time = record.transition_time
         self.implicit = ImplicitTransition.parse(record.implicit_transition)
 
@@ -368,13 +370,15 @@ class Ownership:
     # Time
 
     def tick(self, now: float) -> dict[int, ControllerName]:
-        """Do what is due. Answers who manages the disks that have moved since the last time, by number: that
-        is to be written down.
-        """
+        """Do what is due; answers what `take_moved` does."""
         if self._return is not None and self._return.over(now):
             self.recover()
         for custody in self._custody.values():
             custody.tick(now)
+        return self.take_moved()
+
+    def take_moved(self) -> dict[int, ControllerName]:
+        """Who manages the disks that have moved since this was last asked, by number."""
         moved, self._moved = self._moved, set()
         return {number: self._vdisks[number].record.controller for number in moved if number in self._vdisks}
 

@@ -85,6 +85,7 @@ class Controllers:
             self._ownership.trespass(number, controller)
 
     def _soon(self) -> None:
+        self._write_down(self._ownership.take_moved())
         if self._loop is not None:
             self._arm(self._loop.time())
 
@@ -97,10 +98,14 @@ class Controllers:
     def _due(self) -> None:
         if self._loop is None:
             return
-        vdisks = self._bridge.array.vdisks
-        for number, controller in self._ownership.tick(self._loop.time()).items():
-            log.info("controller %s manages %s now", controller, vdisks[number].record.name)
-            self._keep(vdisks[number].disk)
+        self._write_down(self._ownership.tick(self._loop.time()))
         when = self._ownership.next_event()
         if when is not None:
             self._arm(when)
+
+    def _write_down(self, moved: dict[int, ControllerName]) -> None:
+        """At once: a host that moved a disk is answered after what is kept now, its family's moves too."""
+        vdisks = self._bridge.array.vdisks
+        for number, controller in moved.items():
+            log.info("controller %s manages %s now", controller, vdisks[number].record.name)
+            self._keep(vdisks[number].disk)
