@@ -154,6 +154,18 @@ class Database:
             except sqlite3.Error as error:
                 raise self._refusal(error) from error
 
+    def insert(self, table: str, columns: str, record: object) -> int:
+        """Add a record, whose attributes have the names of the columns; the number it got."""
+        values = _values(record, columns)
+        sql = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(values))}) RETURNING rowid"
+        return int(self.run(sql, *values)[0][0])
+
+    def update(self, table: str, columns: str, record: object, key: str, value: int | str) -> None:
+        """Change the record whose column `key` has this value."""
+        values = _values(record, columns)
+        marks = ", ".join("?" * len(values))
+        self.run(f"UPDATE {table} SET ({columns}) = ({marks}) WHERE {key} = ?", *values, value)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All changes made inside happen together, or, when an exception leaves it, not at all. May be
@@ -207,3 +219,7 @@ class Database:
         if str(error).startswith("no such "):  # table, column
             return self.damaged(str(error))
         return Refusal(f"{self.path}: {error}", "look at the file and its folder, and try again")
+
+
+def _values(record: object, columns: str) -> list[Any]:
+    return [getattr(record, column) for column in columns.split(", ")]
