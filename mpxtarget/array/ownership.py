@@ -267,14 +267,21 @@ class Ownership:
         """Take charge of a disk that is new in the array."""
         if self.out_of_service is not None:
             vdisk.disk.limit_access(GROUP_IDS[self.out_of_service], AccessState.UNAVAILABLE)
-        if vdisk.record.controller == self.out_of_service:
-            survivor = other_controller(vdisk.record.controller)
-            vdisk.disk.manage(GROUP_IDS[survivor])
-            vdisk.take_over(survivor)
+        owner = self._owner_of_new(vdisk.record)
+        if vdisk.record.controller != owner:
+            vdisk.disk.manage(GROUP_IDS[owner])
+            vdisk.take_over(owner)
             self._moved.add(vdisk.record.id)
         self._vdisks[vdisk.record.id] = vdisk
         self._families = self._families or vdisk.record.parent is not None
         vdisk.disk.custody = self._custody[vdisk.record.id] = Custody(self, vdisk)
+        self.wake()
+
+    def _owner_of_new(self, record: VdiskRecord) -> ControllerName:
+        """Its record's controller, unless its parent has moved meanwhile, or that controller is away."""
+        parent = None if record.parent is None else self._vdisks.get(record.parent)
+        named = record.controller if parent is None else parent.record.controller
+        return other_controller(named) if named == self.out_of_service else named
 
     def dismiss(self, vdisk_id: int) -> None:
         """A disk is no more in the array. KeyError: it was not."""

@@ -11,7 +11,7 @@ they say and are told, and what has to happen before they are answered:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -322,7 +322,8 @@ def _preempt(call: Call, data: bytes, *, abort: bool) -> Plan:
     change = call.disk.reservations.preempt(
         call.nexus.name, parameters.key, parameters.service_action_key, call.cdb[2]
     )
-    victims = tuple(itl for itl in call.disk.attached if abort and itl.nexus.name in change.lost)
+    lost = set(change.lost) if abort else set()
+    victims = tuple(itl for itl in call.disk.attached if itl.nexus.name in lost)
     # what copies in the background has no task to abort (SPC-4 5.13.11.2.6)
     call.disk.copies.give_up(lambda nexus: any(itl.nexus is nexus for itl in victims))
     return _done(call, change, fence=True, abort=victims)
@@ -348,8 +349,13 @@ def _listed(call: Call, data: bytes, ports: Sequence[int]) -> list[NexusName]:
     if len(data) < _SPEC_I_PT_LIST or end > len(data):
         raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
     found: list[NexusName] = []
+    seen: set[TransportId] = set()
+    logged_in = _logged_in(call)
     for at, each in transport_id.parse(data, _SPEC_I_PT_LIST, end):
-        named = [name for port in ports for name in _named(call, each, port)]
+        if each in seen:
+            continue
+        seen.add(each)
+        named = [name for port in ports for name in _named(each, port, logged_in)]
         if not named:
             raise invalid_field_in_parameter_list(at)
         found += named
@@ -366,21 +372,30 @@ def _destination(call: Call, data: bytes, parameters: Any) -> NexusName:
         raise invalid_field_in_parameter_list(20)
     if parameters.relative_port not in (port.relative_id for port in call.nexus.device.ports):
         raise invalid_field_in_parameter_list(18)
-    named = _named(call, ids[0][1], parameters.relative_port)
+    named = _named(ids[0][1], parameters.relative_port, _logged_in(call))
     if len(named) != 1:
         raise invalid_field_in_parameter_list(24)
     return named[0]
 
 
-def _named(call: Call, who: TransportId, port: int) -> list[NexusName]:
+def _logged_in(call: Call) -> dict[tuple[str, int], list[NexusName]]:
+    """The I_T nexuses that reach the disk now, by initiator and relative target port."""
+    found: dict[tuple[str, int], dict[NexusName, None]] = {}
+    for itl in call.disk.attached:
+        name = itl.nexus.name
+        found.setdefault((itl.nexus.initiator, name.relative_port), {})[name] = None
+    return {key: list(names) for key, names in found.items()}
+
+
+def _named(
+    who: TransportId, port: int, logged_in: Mapping[tuple[str, int], Sequence[NexusName]]
+) -> Sequence[NexusName]:
     """The I_T nexuses of an initiator port, or of all ports of an initiator device that are logged in
     (SPC-4 7.6.4.6), on a target port.
     """
     if who.port is not None:
         return [NexusName(who.port, port)]
-    nexuses = (itl.nexus for itl in call.disk.attached)
-    names = (nexus.name for nexus in nexuses if nexus.initiator == who.initiator)
-    return [name for name in dict.fromkeys(names) if name.relative_port == port]
+    return logged_in.get((who.initiator, port), ())
 
 
 def _done(

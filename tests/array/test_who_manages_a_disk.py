@@ -254,6 +254,14 @@ def test_a_family_is_managed_by_one_controller() -> None:
     assert moves_at_start(records, clean=True, failed=None) == {1: "A", 2: "A", 3: "A"}
 
 
+def test_a_snapshot_is_managed_where_its_parent_is_now() -> None:
+    array = array_of(("none", "A"))
+    array.vdisks[1].disk.manage(GROUP_IDS["B"])
+    array.add_vdisk(vdisk_record(2, controller="A", parent=1, kind="snapshot"), FakeStore())
+    assert owners(array) == {1: "B", 2: "B"}
+    assert array.ownership.take_moved() == {1: "B", 2: "B"}
+
+
 def test_a_disk_that_is_gone_is_nobodys_any_more() -> None:
     array = array_of(("none", "A"))
     array.vdisks[1].disk.manage(GROUP_IDS["B"])

@@ -1,5 +1,7 @@
 """TransportIDs of iSCSI: what they name, and what hostile ones do not do."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,7 @@ from persistent_initiator import (
 from scsi_initiator import CHECK_CONDITION, GOOD, RESERVATION_CONFLICT, Array, Path
 
 from mpxtarget.scsi import transport_id
+from mpxtarget.scsi.nexus import ITLNexus
 from mpxtarget.scsi.sense import CheckCondition
 
 OTHER = "iqn.1994-05.com.redhat:host"
@@ -83,6 +86,24 @@ def test_a_name_stands_for_its_ports_that_are_logged_in_to_the_target_port(array
         "iqn.x,i,0x000000000002",
     }
     assert len(keys(path)) == 3
+
+
+class Looked(list[ITLNexus]):
+    """Counts how often all of it is looked at."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[ITLNexus]:
+        self.times += 1
+        return super().__iter__()
+
+
+@pytest.mark.conformance("PRS-018")
+def test_a_long_list_of_names_is_looked_up_once(array: Array, path: Path) -> None:
+    attached = array.disk.attached = Looked(array.disk.attached)
+    refused_list = listing(*[device_id(path.nexus.initiator)] * 2000, device_id("iqn.nobody"))
+    assert out(path, REGISTER, 0, A, flags=SPEC_I_PT | ALL_TG_PT, more=refused_list) == INVALID_FIELD_IN_LIST
+    assert attached.times == 1
 
 
 @pytest.mark.conformance("PRS-017", "PRS-018")
