@@ -6,6 +6,7 @@ all blocks of their disks and all statistics have to be equal, whatever changes 
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mpxtarget.pdu import NO_TAG, RejectReason, assemble
+from mpxtarget.scsi import device_server
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.logical_unit import ModeParameters
+from mpxtarget.scsi.nexus import ITNexus
+from mpxtarget.scsi.plan import TakeData
 from mpxtarget.server import fast_path, lanes
 from mpxtarget.testing import CommandDone
 from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, read_10, read_16, write_10, write_16
@@ -120,6 +124,12 @@ class Twins:
             elif what == "unreserved":
                 if disk.reserved_by is not None:
                     disk.end_reservation(disk.reserved_by)
+            elif what in PERSISTENT:
+                whose, action, kind = PERSISTENT[what]
+                other = next(each for each in world.sessions if each is not host.session)
+                persist(host.session.nexus if whose == "ours" else other.nexus, action, kind)
+            elif what in ("moved", "moved back"):
+                disk.manage(2 if what == "moved" else 1)
             elif what == "reset":
                 disk.reset()
             elif what == "unavailable":
@@ -147,6 +157,9 @@ class Twins:
             elif what == "fixed":
                 world.store.crash = None
             elif what == "all well":
+                for nexus in (each.nexus for each in world.sessions):
+                    calm(nexus)
+                    persist(nexus, 0x03, 0)
                 while disk._holds:
                     disk.release()
                 disk.reset()
@@ -164,10 +177,33 @@ class Twins:
             world.close()
 
 
+KEY = 0xABC
+
+# whose PERSISTENT RESERVE OUT, its service action, and the type
+PERSISTENT = {
+    "register": ("ours", 0x06, 0),
+    "unregister": ("ours", 0x00, 0),
+    "release it": ("theirs", 0x02, 5),
+    "clear": ("theirs", 0x03, 0),
+    "preempt": ("theirs", 0x04, 5),
+} | {f"reserve {kind}": ("theirs", 0x01, kind) for kind in (1, 3, 5, 6, 7, 8)}
+
+
+def persist(nexus: ITNexus, action: int, kind: int) -> None:
+    """PERSISTENT RESERVE OUT of a nexus, with one key for all; a reservation needs a registration first."""
+    if action == 0x01:
+        persist(nexus, 0x06, 0)
+    new = KEY if action in (0x04, 0x06) else 0
+    cdb = bytes([0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0])
+    plan = device_server.plan(nexus, LUN << 48, cdb)
+    if isinstance(plan, TakeData):
+        plan.then(struct.pack(">QQ8x", 0 if action == 0x06 else KEY, new))
+
+
 CHANGES = (
     "attention", "calm", "stop", "start", "read only", "writable", "smaller", "larger", "hold", "release",
-    "reserved", "unreserved", "reset", "unavailable", "active", "write through", "write back", "unmap", "slow",
-    "quick", "broken", "whole", "buggy", "fixed",
+    "reserved", "unreserved", "reset", "unavailable", "active", "write through", "write back", "unmap",
+    "slow", "quick", "broken", "whole", "buggy", "fixed", "moved", "moved back", *PERSISTENT,
 )  # fmt: skip
 
 CDB_FIELDS = {
