@@ -13,7 +13,17 @@ from mpxtarget.cli.output import duration, echo_json, echo_listing
 
 _PROGRESS_SECONDS = 5.0  # between two lines while a controller restarts
 
-_controller = click.argument("controller", type=click.Choice(["A", "B"], case_sensitive=False))
+_MAX_SECONDS = 86400.0  # the server's limit
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    # `nan` and `inf` are numbers for click, and none of JSON.
+    if not 0 <= value <= _MAX_SECONDS:
+        raise click.BadParameter(f"{value:g} is not between 0 and {_MAX_SECONDS:g}.")
+    return value
+
+
+_controller = click.argument("controller", metavar="A|B", type=click.Choice(["A", "B"], case_sensitive=False))
 
 
 @click.group()
@@ -75,7 +85,12 @@ def recover(controller: str, as_json: bool) -> None:
 @state_option
 @_controller
 @click.option(
-    "--seconds", metavar="N", type=float, default=30.0, show_default=True, help="How long it is away."
+    "--seconds",
+    metavar="N",
+    type=float,
+    callback=_seconds,
+    default=30.0,
+    help="How long it is away.  [default: 30]",
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is back.")
 @json_option

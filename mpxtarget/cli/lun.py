@@ -79,7 +79,8 @@ def list_(as_json: bool) -> None:
 @click.option("--read-only", is_flag=True, help="Hosts may not write.")
 @click.option(
     "--preferred",
-    type=click.Choice(PREFERRED),
+    metavar="|".join(PREFERRED),
+    type=click.Choice(PREFERRED, case_sensitive=False),
     default="none",
     show_default=True,
     help="Preferred path, as on an EVA: which controller manages it at start.",
@@ -259,13 +260,21 @@ def unpresent(lun: str, initiator: str) -> None:
 @lun.command()
 @state_option
 @_lun
-@click.option("--to", type=click.Choice(["A", "B"], case_sensitive=False), help="[default: the other one]")
+@click.option(
+    "--to",
+    metavar="A|B",
+    type=click.Choice(["A", "B"], case_sensitive=False),
+    help="Which one.  [default: the other one]",
+)
 @json_option
 def trespass(lun: str, to: str | None, as_json: bool) -> None:
     """Let the other controller manage a virtual disk; hosts learn of it at once."""
     row = call("lun/trespass", {"lun": lun, "to": to})
     if as_json:
         echo_json(row)
+        return
+    if row["parent"] is not None:
+        click.echo(f"controller {row['controller']} manages {row['name']}, and {row['parent']} with it")
         return
     preferred = row["preferred"].partition("-")[0]
     click.echo(f"controller {row['controller']} manages {row['name']}")
@@ -276,13 +285,14 @@ def trespass(lun: str, to: str | None, as_json: bool) -> None:
 @lun.command()
 @state_option
 @_lun
-@click.argument("preferred", type=click.Choice(PREFERRED), metavar="none|A|B|A-failback|B-failback")
+@click.argument("preferred", type=click.Choice(PREFERRED, case_sensitive=False), metavar="|".join(PREFERRED))
 @json_option
 def prefer(lun: str, preferred: str, as_json: bool) -> None:
     """Change the preferred path of a virtual disk.
 
     It decides which controller manages the disk after the next start, and whether the disk goes back to it
-    when it has failed and comes back. It moves nothing now.
+    when it has failed and comes back. It moves nothing now. A snapshot has none: it is managed where its
+    parent is.
     """
     row = call("lun/prefer", {"lun": lun, "preferred": preferred})
     if as_json:

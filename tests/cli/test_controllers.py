@@ -70,9 +70,9 @@ def test_what_makes_no_sense_is_refused_with_a_reason(disks: Array) -> None:
     assert disks.refused("lun", "trespass", "any", "--to", "A") == "controller A is out of service: failed"
     assert "there is no vdisk nothing" in disks.refused("lun", "trespass", "nothing")
     disks.refused("controller", "fail", "C", code=2)
-    disks.refused("controller", "restart", "A", "--seconds", "-1", code=2)
-    disks.refused("controller", "restart", "A", "--seconds", "86401", code=2)
-    disks.refused("controller", "restart", "A", "--seconds", "nan", code=2)
+    for seconds in ("-1", "86401", "nan", "inf"):
+        said = disks.refused("controller", "restart", "A", "--seconds", seconds, code=2)
+        assert said == f"Invalid value for '--seconds': {seconds} is not between 0 and 86400."
     assert owners(disks) == {"any": "B", "only": "B", "back": "B"}
 
 
@@ -95,6 +95,20 @@ def test_prefer_moves_nothing(disks: Array) -> None:
     assert owners(disks)["any"] == "A"
     if disks.target is not None:
         assert disks.target.bridge.array.vdisks[1].disk.preferred_group == 2
+
+
+def test_controllers_are_named_in_any_case(disks: Array) -> None:
+    assert disks.ok("lun", "prefer", "any", "b-Failback").startswith("any prefers B-failback, ")
+    disks.ok("lun", "create", "more", "--size", "1M", "--store", "memory:", "--preferred", "b")
+    assert owners(disks)["more"] == "B"
+
+
+def test_what_is_preferred_is_said_of_the_parent_not_of_its_snapshot(array: Array) -> None:
+    array.ok("lun", "create", "data", "--size", "1M", "--preferred", "A")
+    array.ok("lun", "snapshot", "data", "snap")
+    assert array.refused("lun", "prefer", "snap", "B") == "snap is managed where data is, and prefers nothing"
+    assert array.ok("lun", "trespass", "snap").splitlines() == ["controller B manages snap, and data with it"]
+    assert owners(array) == {"data": "B", "snap": "B"}
 
 
 def test_a_restart_moves_disks_there_and_back(disks: Array) -> None:
@@ -134,7 +148,9 @@ def test_settings_are_shown_set_and_refused(array: Array) -> None:
     assert "more than 75 % of at least 10000 reads in 600 s" in array.ok("array", "show")
     assert "share of 50 %" in array.refused("array", "set", "--implicit-transition", "600:50")
     assert "not between 0 and 255" in array.refused("array", "set", "--transition-time", "256")
-    array.refused("array", "set", "--transition-time", "-1", code=2)
+    for seconds in ("-1", "99999999999"):
+        said = array.refused("array", "set", "--transition-time", seconds)
+        assert said == f"a transition time of {seconds} seconds is not between 0 and 255"
     if array.target is not None:
         ownership = array.target.bridge.array.ownership
         assert (ownership.transition_time, str(ownership.implicit)) == (12, "600:75:10000")

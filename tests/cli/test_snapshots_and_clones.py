@@ -297,6 +297,11 @@ def test_a_clone_becomes_a_disk_that_depends_on_nothing(array: Array) -> None:
     assert array.ok("lun", "wait", "copy") == "copy depends on no other disk\n"
 
 
+def test_nobody_waits_for_a_snapshot(array: Array) -> None:
+    array.ok("lun", "snapshot", "data", "snap")
+    assert array.refused("lun", "wait", "snap") == "snap is a snapshot of data, and is not copied"
+
+
 def test_a_clone_tells_how_far_it_is(resting: Array) -> None:
     resting.ok("lun", "create", "data", "--size", str(SIZE))
     write(resting, "data", 0, ORIGINAL)

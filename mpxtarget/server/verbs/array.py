@@ -17,7 +17,6 @@ from mpxtarget.server.verbs.base import (
     Arguments,
     Context,
     NoArguments,
-    Number,
     Row,
     UsageError,
     Verb,
@@ -77,7 +76,7 @@ class SetArray(Arguments, frozen=True):
 
     strict: bool | None = None
     serial_numbers: SerialNumbers | None = None
-    transition_time: Number | None = None
+    transition_time: int | None = None
     implicit_transition: str | None = None
 
 

@@ -170,6 +170,12 @@ def trespass_lun(context: Context, arguments: TrespassLun) -> lun.LunRow:
 async def prefer_lun(context: Context, arguments: PreferLun) -> lun.LunRow:
     """Change the preferred path of a virtual disk, which moves nothing by itself."""
     record = lun.find(context.state, arguments.lun)
+    if record.kind == "snapshot" and record.parent is not None:
+        parent = context.state.get_vdisk(record.parent).name
+        raise Conflict(
+            f"{record.name} is managed where {parent} is, and prefers nothing",
+            f"`mpxtarget lun prefer {parent} {arguments.preferred}` is for both",
+        )
     return lun.row_of(
         context, await lun.change(context, record, replace(record, preferred=arguments.preferred))
     )

@@ -48,6 +48,12 @@ async def make_clone(context: Context, arguments: TakeSnapshot) -> LunRow:
 async def wait_for_clone(context: Context, arguments: NameLun) -> LunRow:
     """Wait until a clone is complete; where nobody serves, copy it."""
     record = lun.find(context.state, arguments.lun)
+    if record.kind == "snapshot" and record.parent is not None:
+        parent = context.state.get_vdisk(record.parent).name
+        raise Conflict(
+            f"{record.name} is a snapshot of {parent}, and is not copied",
+            f"`mpxtarget lun clone {record.name} NAME --wait` makes a disk that depends on nothing",
+        )
     if context.live is None:
         if record.kind == "clone":
             _copy(context, record)
