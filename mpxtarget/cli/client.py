@@ -8,11 +8,25 @@ import socket
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from mpxtarget.cli.calls import NobodyServes
+from mpxtarget.cli.calls import Failure, NobodyServes
 
 ANSWER_SECONDS = 10.0
+
+
+class _Row(dict[str, Any]):
+    """A JSON object of an answer. Versions only add fields, so one that is not there is the target's age."""
+
+    def __missing__(self, field: str) -> NoReturn:
+        raise _older(repr(field))
+
+
+def _older(what: str) -> Failure:
+    return Failure(
+        f"the target that runs is older than this command: it does not know {what}",
+        "stop it, and start it again with this version",
+    )
 
 
 class NoAnswer(Exception):  # noqa: N818
@@ -73,13 +87,13 @@ def request(
         response = connection.getresponse()
         if response.status == 200 and response.headers.get_content_type() == "application/x-ndjson":
             while line := response.readline():
-                answer = json.loads(line)
+                answer = json.loads(line, object_hook=_Row)
                 if "progress" not in answer:
                     return _result(200, answer["result"]) if "result" in answer else _result(409, answer)
                 if progress is not None:
                     progress(answer["progress"])
             raise NoAnswer("the target ended the connection in the middle of its answer")
-        return _result(response.status, json.loads(response.read()))
+        return _result(response.status, json.loads(response.read(), object_hook=_Row))
     except TimeoutError:
         raise NoAnswer(f"the target did not answer within {seconds:g} seconds") from None
     except PermissionError:
@@ -95,4 +109,6 @@ def _result(status: int, answer: Any) -> Any:
         return answer
     if not isinstance(answer, dict) or "error" not in answer:
         raise NoAnswer(f"the target answered with HTTP status {status} and no reason")
+    if str(answer["error"]).startswith("there is no '/v1/"):
+        raise _older("that verb")
     raise ServerRefused(str(answer["error"]), str(answer.get("hint", "")), answer.get("kind") == "usage")

@@ -141,8 +141,24 @@ def test_a_target_that_does_not_answer_is_named(resting: Array, monkeypatch: pyt
     ],
 )
 def test_an_answer_that_is_none_is_an_error_of_one_line(resting: Array, answer: bytes) -> None:
+    assert refused_when_told(resting, answer, "lun", "list").startswith("the target ")
+
+
+def test_a_running_target_that_is_older_than_the_command_is_named_as_such(resting: Array) -> None:
+    for words, status, body in (
+        (("lun", "list"), b"200 OK", b'[{"name":"data","lun":1,"size":512,"controller":"A"}]'),
+        (("controller", "fail", "A"), b"404 Not Found", b'{"error":"there is no \'/v1/controller/fail\'"}'),
+    ):
+        answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+        message = refused_when_told(resting, answer, *words)
+        assert message.startswith("the target that runs is older than this command: it does not know ")
+
+
+def refused_when_told(array: Array, answer: bytes, *words: str) -> str:
+    """What a command says to an answer that no target of this version gives."""
+    path = array.folder / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(resting.folder / "control.sock"))
+        listener.bind(str(path))
         listener.listen()
 
         def reply() -> None:
@@ -153,9 +169,10 @@ def test_an_answer_that_is_none_is_an_error_of_one_line(resting: Array, answer: 
 
         thread = threading.Thread(target=reply)
         thread.start()
-        message = resting.refused("lun", "list")
+        message = array.refused(*words)
         thread.join()
-    assert message.startswith("the target ")
+    path.unlink()
+    return message
 
 
 def test_the_socket_of_a_server_that_was_killed_is_no_obstacle(resting: Array) -> None:
