@@ -8,7 +8,7 @@ import click
 
 from mpxtarget.cli.calls import call
 from mpxtarget.cli.options import json_option, serial_numbers_option, state_option
-from mpxtarget.cli.output import printable, size
+from mpxtarget.cli.output import exact_size, printable
 
 
 @click.group()
@@ -72,7 +72,7 @@ def set_(
 
 def _page(row: dict[str, Any]) -> str:
     offers = f"what {row['firmware']} offered" if row["strict"] else "all that this target can"
-    largest = "" if row["largest_disk"] is None else f", disks of at most {size(row['largest_disk'])}"
+    largest = "" if row["largest_disk"] is None else f", disks of at most {exact_size(row['largest_disk'])}"
     whose = (
         "the controller's, for every disk" if row["serial_numbers"] == "controller" else "one for each disk"
     )

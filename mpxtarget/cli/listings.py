@@ -98,7 +98,8 @@ def echo_status(answer: dict[str, Any]) -> None:
     luns = [lun.cells(row)[:7] for row in answer["luns"]]
     _section("LUNs", lun.HEADINGS[:7], luns, "mpxtarget lun create data --size 10G")
     _section("sessions", _SESSION_HEADINGS, _session_cells(answer["sessions"]), "")
-    click.echo(f"\n{answer['targets']} targets, {answer['initiators']} known initiators")
+    known = answer["initiators"]
+    click.echo(f"\n{answer['targets']} targets, {known} known initiator{'' if known == 1 else 's'}")
 
 
 def _section(name: str, headings: tuple[str, ...], rows: Sequence[tuple[object, ...]], hint: str) -> None:

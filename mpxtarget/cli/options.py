@@ -40,11 +40,24 @@ def json_option(command: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def _complete_model(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from mpxtarget.array.models import MODELS
+
+    return [
+        CompletionItem(name, help=model.marketing)
+        for name, model in sorted(MODELS.items())
+        if name.startswith(incomplete)
+    ]
+
+
 def model_option(default: str | None) -> Callable[[_F], _F]:
     """`--model HSVnnn` of a new array."""
     return click.option(
         "--model",
         metavar="HSVnnn",
+        shell_complete=_complete_model,
         default=default,
         show_default=default is not None,
         help="Model of the array's controllers.",

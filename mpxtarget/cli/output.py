@@ -75,3 +75,11 @@ def size(count: int) -> str:
             return f"{value:.1f}".removesuffix(".0") + unit
         value /= 1024
     return f"{value:.1f}".removesuffix(".0") + "P"
+
+
+def exact_size(count: int) -> str:
+    """Bytes for people where that says it all, else their number."""
+    for power, unit in ((5, "P"), (4, "T"), (3, "G"), (2, "M"), (1, "K")):
+        if count and count % 1024**power == 0:
+            return f"{count >> 10 * power}{unit}"
+    return f"{count} bytes"

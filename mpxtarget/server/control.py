@@ -354,12 +354,13 @@ def _index() -> list[dict[str, str]]:
     ]
 
 
-_NAMING: Final = ("name", "address", "portal", "lun", "initiator", "tsih")
+_NAMING: Final = ("controller", "parent", "name", "address", "portal", "lun", "initiator", "tsih")
 """Arguments that say what a verb was about; none of them is ever a secret."""
 
 
 def _named(values: Mapping[str, object]) -> list[str]:
-    return [ascii(value).strip("'") for key in _NAMING if (value := values.get(key)) is not None]
+    named = [value for key in _NAMING if (value := values.get(key)) not in (None, "next")]
+    return [ascii(value).strip("'") for value in named]
 
 
 _STATUS_OF: Final = {"invalid": 422, "not-found": 404, "conflict": 409, "busy": 409}

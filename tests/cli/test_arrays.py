@@ -8,6 +8,7 @@ import pytest
 
 from mpxtarget.array.models import MODELS
 from mpxtarget.scsi.codes import Asc
+from mpxtarget.server.verbs.sizes import parse_size
 
 from .arrays import HOST, Array
 
@@ -35,6 +36,7 @@ def test_init_makes_a_strict_array_of_any_model(tmp_path: Path, model: str) -> N
     said = array.ok("array", "show")
     assert f"{model} revision {MODELS[model].revision}" in said
     assert f"yes: what {row['firmware']} offered" in said
+    assert parse_size(said.partition("disks of at most ")[2].split()[0]) == row["largest_disk"]
     assert f"strict {model} ({MODELS[model].marketing})" in array.ok("status")
 
 

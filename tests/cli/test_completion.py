@@ -33,6 +33,7 @@ def test_verbs_and_names_are_completed(array: Array) -> None:
     assert complete(array, "mpxtarget lun remove d") == ["data"]
     assert complete(array, "mpxtarget portal disable ") == ["1"]
     assert complete(array, "mpxtarget lun present data iqn") == [HOST]
+    assert complete(array, "mpxtarget init --model HSV2") == ["HSV200", "HSV210"]
 
 
 def test_completion_of_nothing_is_quiet(array: Array) -> None:

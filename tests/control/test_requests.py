@@ -263,6 +263,10 @@ async def test_the_log_says_what_was_changed_and_no_secret(
         await say(request("POST /v1/initiator/add", json.dumps({"name": name}).encode()))
         body = json.dumps({"name": name, "secret": "correct horse 16"}).encode()
         await say(request("POST /v1/initiator/set-chap", body))
+        await say(request("POST /v1/lun/create", b'{"name": "data", "size": "1M", "lun": "next"}'))
+        await say(request("POST /v1/lun/prefer", b'{"lun": "data", "preferred": "A"}'))
+    assert "lun create data done" in caplog.messages
+    assert "lun prefer data done" in caplog.messages
     assert f"initiator add {name} done" in caplog.messages
     assert f"initiator set-chap {name} done" in caplog.messages
     assert "correct horse" not in caplog.text
