@@ -119,8 +119,6 @@ class LogicalUnit:
 
     def describe_to(self, itl: ITLNexus) -> None:
         """Set what the data path reads in `itl`.  Here: nothing for it to do."""
-        itl.go_read = False
-        itl.go_write = False
 
     def leave(self, itl: ITLNexus) -> None:
         """An I_T_L nexus is no more: forget it, and what it held."""
@@ -318,19 +316,22 @@ class Disk(LogicalUnit):
         itl.go_sixteen = self.personality.offers("READ(16)") and self.personality.offers("WRITE(16)")
         ready = (
             not itl.attentions
-            and not self._holds
             and not self.stopped
             and self.unsanitized is None
             and self.access_state(itl.nexus.target_port.group_id) <= AccessState.ACTIVE_NON_OPTIMIZED
         )
-        itl.go_read = ready and not self.forbids(itl.nexus, Reserved.READS)
-        itl.go_write = (
+        itl.may_read = ready and not self.forbids(itl.nexus, Reserved.READS)
+        itl.may_write = (
             ready
             and self.mode.write_cache_enable
             and not self.write_protected
             and not self.tokens
             and not self.forbids(itl.nexus, Reserved.WRITES)
         )
+        if self._holds:
+            itl.close()
+        else:
+            itl.reopen()
 
     def hold(self) -> None:
         """Keep the data path's short cut closed until `release`: something that takes time changes the
@@ -338,13 +339,15 @@ class Disk(LogicalUnit):
         """
         self._holds += 1
         if self._holds == 1:
-            self.changed()
+            for itl in self.attached:
+                itl.close()
 
     def release(self) -> None:
         """End one `hold`."""
         self._holds -= 1
         if not self._holds:
-            self.changed()
+            for itl in self.attached:
+                itl.reopen()
 
     def watch(self, token: RodToken) -> None:
         """Tell this token of all changes of blocks from now on."""

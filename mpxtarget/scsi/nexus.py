@@ -135,6 +135,9 @@ class ITLNexus:
     TRANSFER LENGTH, needs no check at all if CDB byte 1 is 0 and CONTROL has no NACA; `go_write` likewise for
     WRITE.  Both hold for the 16-byte CDBs only with `go_sixteen`.  `store` is the disk's backing store,
     `shift` log2 of its block size. The four counters are the data path's to count.
+
+    `may_read` and `may_write` are what these two are while nothing works on the disk: such work begins and
+    ends so often that it only closes and reopens what was described before.
     """
 
     __slots__ = (
@@ -146,6 +149,8 @@ class ITLNexus:
         "go_write",
         "lu",
         "lun",
+        "may_read",
+        "may_write",
         "nexus",
         "read_bytes",
         "reads",
@@ -161,8 +166,8 @@ class ITLNexus:
         self.lu = lu
         self.attentions = UnitAttentions(first_attention)
         self.detached = False
-        self.go_read = False
-        self.go_write = False
+        self.may_read = self.may_write = False
+        self.go_read = self.go_write = False
         self.go_sixteen = False
         self.blocks = 0
         self.shift = 0
@@ -181,6 +186,14 @@ class ITLNexus:
         """Recompute what the data path reads.  Cheap, and safe to call once too often."""
         if not self.detached:
             self.lu.describe_to(self)
+
+    def close(self) -> None:
+        """Close the short cut until `reopen`."""
+        self.go_read = self.go_write = False
+
+    def reopen(self) -> None:
+        """Let the short cut be as wide as what was described last."""
+        self.go_read, self.go_write = self.may_read, self.may_write
 
     def raise_unit_attention(self, asc: int) -> None:
         """Establish a unit attention condition, `ASC << 8 | ASCQ`."""
@@ -202,5 +215,4 @@ class ITLNexus:
         """Leave the logical unit for good."""
         self.detached = True
         self.lu.leave(self)
-        self.go_read = False
-        self.go_write = False
+        self.close()

@@ -45,6 +45,7 @@ class Hosts(RuleBasedStateMachine):
     def begin(self) -> None:
         self.array = Array()
         self.paths = [self._log_in(index) for index in range(4)]
+        self.works = 0
 
     def _log_in(self, index: int) -> Path:
         return self.array.path(INITIATORS[index % 2], port=2 * (index // 2))
@@ -96,6 +97,15 @@ class Hosts(RuleBasedStateMachine):
     def reset(self, index: int) -> None:
         task_management.lun_reset(self.paths[index].nexus, 1 << 48)
 
+    @rule(begins=st.booleans())
+    def work_on_the_disk(self, begins: bool) -> None:
+        if begins:
+            self.works += 1
+            self.array.disk.hold()
+        elif self.works:
+            self.works -= 1
+            self.array.disk.release()
+
     @invariant()
     def everybody_agrees(self) -> None:
         for path in getattr(self, "paths", []):
@@ -106,7 +116,9 @@ class Hosts(RuleBasedStateMachine):
                 while itl.attentions:
                     itl.take_unit_attention()
             may_read, may_write = self._allowed(path)
-            assert (itl.go_read, itl.go_write) == (may_read, may_write)
+            assert (itl.may_read, itl.may_write) == (may_read, may_write)
+            open_now = (False, False) if self.works else (may_read, may_write)
+            assert (itl.go_read, itl.go_write) == open_now
             conflict = Reply(RESERVATION_CONFLICT)
             assert (path.plan(READ_8) != conflict, path.plan(WRITE_8) != conflict) == (may_read, may_write)
 
