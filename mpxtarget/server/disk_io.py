@@ -5,6 +5,7 @@ Rules kept here:
 - I/O that overlaps a write in the lane, or one that waits for it, waits as well: overlapping blocks change in
   the order in which the commands came. While a lane writes, the short cut of fast_path.py is closed for the
   disk.
+- What comes to its end costs no more than a look at what waited for its ranges, however much waits.
 - A store loses data once and says so once. A flush that failed is therefore told to every nexus of the disk
   that flushes next, also when the one that met it had its GOOD already.
 """
@@ -12,8 +13,10 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from collections.abc import Callable, Iterable, Sequence
+from heapq import nlargest
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from mpxtarget.iscsi import transfer
 from mpxtarget.scsi.pieces import first_unequal
@@ -30,6 +33,11 @@ log = logging.getLogger("mpxtarget.io")
 Range: TypeAlias = tuple[int, int, bool]
 """First byte, the byte after the last, and whether it is written."""
 
+MOST_RANGES: Final = 4
+"""That one claim keeps. Each is looked at for everybody who comes: 256 of an UNMAP would be too many."""
+
+_Waiting: TypeAlias = tuple[Sequence[Range], Callable[[], None]]
+
 
 class DiskIo:
     """The I/O of one disk: its lane, and the byte ranges that threads are working on."""
@@ -38,7 +46,7 @@ class DiskIo:
         "_busy",
         "_disk",
         "_flush_due",
-        "_look_again",
+        "_freed",
         "_starting",
         "_untold",
         "_waiting",
@@ -52,8 +60,9 @@ class DiskIo:
         self.store = cast("BackingStore", disk.store)
         self.lane = Lane(completions, f"io {self.store.url}")
         self._busy: list[Range] = []
-        self._waiting: list[tuple[Sequence[Range], Callable[[], None]]] = []
-        self._starting = self._look_again = False
+        self._waiting: list[_Waiting] = []
+        self._freed: list[Range] = []  # what was busy, and nobody has looked yet who waited for it
+        self._starting = False
         self._flush_due = False  # a flush that nobody waits for stands in the lane, and has not begun
         self._untold: dict[ITLNexus, OSError] = {}  # who has not heard yet of a flush that failed
         self.claims = 0  # asked for and not yet given back
@@ -65,15 +74,11 @@ class DiskIo:
 
     def free(self, start: int, end: int, *, writing: bool) -> bool:
         """Whether nothing in the lane, or waiting for it, is in the way of I/O to this range."""
-        if not self._busy:
-            return True
-        return self._clear(((start, end, writing),), [r for ranges, _ in self._waiting for r in ranges])
+        return not self._busy or self._clear(((start, end, writing),), self._waiting)
 
-    def _clear(self, wanted: Sequence[Range], before: Sequence[Range]) -> bool:
-        busy = [*self._busy, *before]
-        return not any(
-            s < end and start < e and (writing or w) for start, end, writing in wanted for s, e, w in busy
-        )
+    def _clear(self, wanted: Sequence[Range], before: Iterable[_Waiting]) -> bool:
+        """Whether neither what threads work on, nor one of those that wait, is in the way."""
+        return not (_conflict(wanted, self._busy) or any(_conflict(wanted, each) for each, _ in before))
 
     def read_now(self, places: list[memoryview], start: int, length: int) -> bool:
         """Read at once if that is possible. What is no OSError is an internal error of the store."""
@@ -116,7 +121,7 @@ class DiskIo:
             try:
                 done(error)
             finally:
-                self._start_waiting()
+                self._start_waiting_for((extent,))
 
         self._enter((extent,), lambda: self.lane.submit(work, finished))
 
@@ -124,25 +129,26 @@ class DiskIo:
         """Keep ranges for work that takes more than one step, after what they overlap.
 
         From now on the short cut is closed for the disk; from `granted` until `give_back` other I/O to the
-        ranges waits.
+        ranges waits. Of very many ranges some of what lies between them is kept, too.
         """
         self.claims += 1
         for start, end, writing in ranges:
             if writing:
                 self._disk.changing(start, end)
         self._disk.hold()
-        self._enter(ranges, granted)
+        self._enter(few(ranges), granted)
 
     def give_back(self, ranges: Sequence[Range]) -> None:
         """End a claim that was granted."""
-        for each in ranges:
+        kept = few(ranges)
+        for each in kept:
             self._busy.remove(each)
         self.claims -= 1
         self._disk.release()
-        self._start_waiting()
+        self._start_waiting_for(kept)
 
     def _enter(self, ranges: Sequence[Range], start: Callable[[], None]) -> None:
-        if self._clear(ranges, [r for waiting, _ in self._waiting for r in waiting]):
+        if self._clear(ranges, self._waiting):
             self._busy.extend(ranges)
             start()
         else:
@@ -183,31 +189,79 @@ class DiskIo:
         """A flush failed: every nexus of the disk has to hear of it."""
         self._untold = dict.fromkeys(self._disk.attached, error)
 
-    def _start_waiting(self) -> None:
-        """Start what no longer overlaps anything before it."""
+    def _start_waiting_for(self, freed: Sequence[Range]) -> None:
+        """Ranges are free: start what waited for them, and for nothing else."""
+        self._freed += [(start, end, True) for start, end, _ in freed]
         if self._starting:  # what was just started is over already; whoever started it looks again
-            self._look_again = True
             return
-        self._starting = self._look_again = True
+        self._starting = True
         try:
-            while self._look_again:
-                self._look_again = False
+            while self._freed:
                 self._start_what_is_free()
         finally:
             self._starting = False
 
     def _start_what_is_free(self) -> None:
-        still: list[Range] = []
+        """Start what waited for the ranges that were freed up to now.
+
+        Behind a write to a freed range, begun or waiting, nothing else can begin there.
+        """
+        looked_at = len(self._freed)
+        gaps = self._freed[:]
         index = 0
-        while index < len(self._waiting):  # it may grow meanwhile, at its end
+        while gaps and index < len(self._waiting):  # it may grow meanwhile, at its end
             ranges, start = self._waiting[index]
-            if self._clear(ranges, still):
+            if not _conflict(ranges, gaps):
+                index += 1
+                continue
+            for begin, end, writing in ranges:
+                if writing:
+                    gaps = _without(gaps, begin, end)
+            if self._clear(ranges, islice(self._waiting, index)):
                 del self._waiting[index]
                 self._busy.extend(ranges)
                 start()
             else:
-                still.extend(ranges)
                 index += 1
+        del self._freed[:looked_at]
+
+
+def _conflict(wanted: Sequence[Range], others: Sequence[Range]) -> bool:
+    """Whether I/O to some ranges has to wait for other I/O."""
+    for start, end, writing in wanted:
+        for s, e, w in others:
+            if s < end and start < e and (writing or w):
+                return True
+    return False
+
+
+def _without(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """What is left of ranges when one is taken out."""
+    left: list[Range] = []
+    for s, e, w in ranges:
+        if s < end and start < e:
+            left += [(a, b, w) for a, b in ((s, start), (end, e)) if a < b]
+        else:
+            left.append((s, e, w))
+    return left
+
+
+def few(ranges: Sequence[Range]) -> Sequence[Range]:
+    """At most MOST_RANGES that hold all of these, apart where the gaps are largest."""
+    if len(ranges) <= MOST_RANGES:
+        return ranges
+    ordered = sorted(ranges)
+    gaps: list[tuple[int, int]] = []
+    end = ordered[0][1]
+    for index, (start, after, _) in enumerate(ordered):
+        gaps.append((start - end, index))
+        end = max(end, after)
+    cuts = sorted(index for _, index in nlargest(MOST_RANGES - 1, gaps[1:]))
+    united = [ordered[a:b] for a, b in pairwise((0, *cuts, len(ordered)))]
+    return [
+        (each[0][0], max(after for _, after, _ in each), any(writing for _, _, writing in each))
+        for each in united
+    ]
 
 
 def _unexpected(store: BackingStore, error: Exception) -> OSError:
