@@ -106,6 +106,8 @@ def overwrite(call: Call) -> Plan:
 
 def _overwrite(call: Call, data: bytes) -> Plan:
     disk = call.disk
+    check(disk, call.command.name)  # another SANITIZE may have begun, or failed, while the data came
+    _check(call)
     flags, pattern_length = _HEADER.unpack_from(data)
     if flags & _TEST:
         raise invalid_field_in_parameter_list(0, 6)

@@ -11,6 +11,7 @@ from scsi_initiator import CONTROLLER_A, NAA, parse_sense
 
 from mpxtarget.scsi.codes import AccessState
 from mpxtarget.scsi.plan import Extent, WorkOnBlocks
+from mpxtarget.scsi.sanitize import Progress
 from support.copies import (
     EXTENDED_COPY_LID1,
     EXTENDED_COPY_LID4,
@@ -284,6 +285,19 @@ def test_a_stopped_disk_neither_gives_nor_takes(host: CopyHost) -> None:
     host.disk(2).stop()
     for disks in (ONE + TWO, TWO + ONE):
         assert parse_sense(host.send(*request(disks, segment(1, 0, 0))).sense[19:]).code == (2, 0x0402)
+
+
+@pytest.mark.conformance("XCP-003", "SBC-019")
+@pytest.mark.parametrize("going_on", [True, False])
+def test_a_disk_that_is_not_sanitized_neither_gives_nor_takes(host: CopyHost, going_on: bool) -> None:
+    host.disk(2).begin_sanitize(Progress(1), may_exit=False)
+    if not going_on:
+        host.disk(2).end_sanitize(succeeded=False)
+    code = (2, 0x041B) if going_on else (3, 0x3103)
+    for disks in (ONE + TWO, TWO + ONE):
+        assert parse_sense(host.send(*request(disks, segment(1, 0, 0))).sense[19:]).code == code
+    host.disk(2).end_sanitize(succeeded=True)
+    host.good(*request(ONE + TWO, segment(1, 0, 0)))
 
 
 @pytest.mark.conformance("XCP-002", "SBC-023")

@@ -265,3 +265,28 @@ def test_medium_that_fails_is_a_failed_sanitize(path: Path) -> None:
     assert sense_of(path, sanitize(BLOCK_ERASE), Ram()).code == IN_PROGRESS
     plan.finished(Reply(CHECK_CONDITION))
     assert path.sense(TEST_UNIT_READY).code == FAILED
+
+
+@pytest.mark.conformance("SBC-019")
+def test_one_whose_data_comes_while_another_goes_on_is_refused(path: Path, other: Path, array: Array) -> None:
+    cdb, data = overwrite(b"\x5a")
+    late = other.plan(cdb)
+    assert isinstance(late, TakeData)
+    going_on = begin(path)
+    refused = late.then(data)
+    assert isinstance(refused, Reply)
+    assert parse_sense(refused.sense).code == IN_PROGRESS
+    going_on.finished(Reply(CHECK_CONDITION))
+    assert array.disk.unsanitized is False
+
+
+@pytest.mark.conformance("SBC-019")
+def test_a_failure_while_its_data_came_stays_restricted(path: Path, other: Path, array: Array) -> None:
+    cdb, data = overwrite(b"\x5a", flags=AUSE)
+    late = other.plan(cdb)
+    assert isinstance(late, TakeData)
+    fail(path)
+    refused = late.then(data)
+    assert isinstance(refused, Reply)
+    assert parse_sense(refused.sense).pointer == ("CDB", 1, 5)
+    assert array.disk.unsanitized is False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from mpxtarget.scsi import sanitize
 from mpxtarget.scsi.codes import PeripheralType, Status
 from mpxtarget.scsi.command import ACTIVE
 from mpxtarget.scsi.plan import Reply
@@ -42,6 +43,9 @@ def refusal(nexus: ITNexus, disk: Disk, *, writing: bool) -> Reply | None:
         return not_accessible(state).reply(disk.descriptor_sense)
     if disk.forbids(nexus, Reserved.WRITES if writing else Reserved.READS):
         return Reply(Status.RESERVATION_CONFLICT)
+    unsanitized = sanitize.state(disk)
+    if unsanitized is not None:
+        return unsanitized.reply(disk.descriptor_sense)
     if disk.stopped:
         return NOT_STARTED.reply(disk.descriptor_sense)
     if writing and disk.write_protected:
