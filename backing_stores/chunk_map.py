@@ -47,13 +47,15 @@ class Condition(IntEnum):
 class ChunkMap:
     """An open map. Chunks are counted from 0; ranges of them are `first` to before `last`."""
 
-    __slots__ = ("_fd", "condition", "owned", "shift", "size")
+    __slots__ = ("_fd", "condition", "owned", "settled", "shift", "size")
 
     def __init__(self, fd: int, shift: int, size: int, condition: Condition, owned: bytearray) -> None:
         self._fd = fd
         self.shift = shift
         self.size = size
         self.condition = condition
+        self.settled = True
+        """Whether the condition is in stable storage."""
         self.owned = owned
         """One byte for each chunk, 1 if it is owned; to be read by everybody, at any time."""
 
@@ -135,9 +137,10 @@ class ChunkMap:
 
     def set_condition(self, condition: Condition) -> None:
         """Say what is to be thought of the snapshot, at once and in stable storage."""
-        self.condition = condition
+        self.condition, self.settled = condition, False
         _write(self._fd, _header(self.shift, self.size, condition), 0)
         fdatasync(self._fd)
+        self.settled = True
 
     def close(self) -> None:
         """Close the file, once."""

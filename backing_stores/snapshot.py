@@ -13,10 +13,12 @@ such a chunk never changes. Rules kept here:
   parent had not begun to change it; otherwise the snapshot has it now.
 - Two threads never take one chunk at the same time: `RangeLocks` of the parent.
 - A snapshot that could not take a chunk is INVALID for good, and every access to it is EIO. So is one whose
-  flush failed while it took one, for nobody knows what it lost.
+  flush failed while it took one, for nobody knows what it lost. Its space is given back at once: who reads
+  its data looks afterwards whether it still is good.
 - A chunk that is a hole in the parent is a hole here.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,6 +29,7 @@ from typing import Final, Self
 from backing_stores.chunk_map import SUFFIX, ChunkMap, Condition
 from backing_stores.file import FileStore, path_of, sync_folder
 from backing_stores.interface import BackingStore, StoreError
+from backing_stores.linux import punch_hole
 from backing_stores.preserving import PreservingStore
 
 log = logging.getLogger("backing_stores")
@@ -131,12 +134,10 @@ class SnapshotStore:
 
     def read_now(self, buffers: Sequence[memoryview], offset: int, length: int) -> bool:
         """Of a range that is wholly here, or wholly with the parent."""
-        if self.map.condition is Condition.INVALID:
-            return False
         owned = self.map.owned
         first, last = self.map.chunks(offset, length)
         if owned.find(0, first, last) < 0:
-            return self.data.read_now(buffers, offset, length)
+            return self.data.read_now(buffers, offset, length) and self.map.condition is not Condition.INVALID
         return (
             owned.find(1, first, last) < 0
             and self._parent.read_now(buffers, offset, length)
@@ -163,6 +164,7 @@ class SnapshotStore:
             piece = buffer[at - offset : until - offset]
             if owned:
                 self.data.read(piece, at)
+                self._check()
             else:
                 self._parent.read(piece, at)
                 if not self._is_parents(*self.map.chunks(at, until - at)):
@@ -190,7 +192,9 @@ class SnapshotStore:
         while offset < end:
             self._check()
             until, owned = self._run(offset, end)
-            yield from (self.data if owned else self._parent).runs(offset, until - offset)
+            for run in (self.data if owned else self._parent).runs(offset, until - offset):
+                self._check()
+                yield run
             offset = until
 
     def resize(self, size: int) -> None:
@@ -220,6 +224,8 @@ class SnapshotStore:
         If that fails, the snapshot is invalid. Raises OSError if not even that can be written down.
         """
         if self.map.condition is Condition.INVALID:
+            if not self.map.settled:
+                self.map.set_condition(Condition.INVALID)
             return
         first, last = self.map.chunks(start, max(0, min(end, self.size) - start))
         try:
@@ -315,8 +321,11 @@ class SnapshotStore:
         return self.map.owned.find(1, first, last) < 0 and self.map.condition is not Condition.INVALID
 
     def _invalidate(self, error: OSError) -> None:
-        log.error("%s is invalid from now on, it could not take a block: %s", self.url, error)
+        if self.map.condition is not Condition.INVALID:
+            log.error("%s is invalid from now on, it could not take a block: %s", self.url, error)
         self.map.set_condition(Condition.INVALID)
+        with contextlib.suppress(OSError):
+            punch_hole(self.data.fd, 0, self.size)
 
     def _check(self) -> None:
         if self.map.condition is Condition.INVALID:

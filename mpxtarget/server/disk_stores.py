@@ -144,7 +144,7 @@ def progress(folder: Path, record: VdiskRecord, store: BackingStore | None) -> P
 
 def _progress(record: VdiskRecord, chunks: ChunkMap) -> Progress:
     if chunks.condition is Condition.INVALID:
-        return Progress("invalid", chunks.owned_bytes)
+        return Progress("invalid", 0)
     return Progress("copying" if record.kind == "clone" else "good", chunks.owned_bytes)
 
 

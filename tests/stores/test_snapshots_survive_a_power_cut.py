@@ -15,6 +15,7 @@ import pytest
 
 import backing_stores.linux
 from backing_stores import open_store
+from backing_stores.chunk_map import Condition
 from backing_stores.preserving import PreservingStore
 from backing_stores.snapshot import SnapshotStore
 from stores.helpers import get
@@ -223,6 +224,54 @@ def test_a_snapshot_without_space_becomes_invalid_and_its_parent_goes_on(
     family.close()
 
 
+def test_an_invalid_snapshot_gives_its_space_back_and_no_reader_takes_that_for_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = Family.make(tmp_path, ORIGINAL)
+    full = family.take("full")
+    family.parent.write(memoryview(b"n" * CHUNK), 0)
+    assert (tmp_path / "full").stat().st_blocks > 0
+    data = type(full.data)
+    read_now, read, runs = data.read_now, data.read, data.runs
+    chunks = iter((1, 2, 3))
+
+    def becomes_invalid() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(data, "write", _failing_for(full.data, data.write))
+            patch.setattr(data, name, {"read_now": read_now, "read": read, "runs": runs}[name])
+            family.parent.write(memoryview(b"n" * 512), next(chunks) * CHUNK)
+
+    def now(store: Any, *arguments: Any) -> bool:
+        becomes_invalid()
+        return read_now(store, *arguments)
+
+    def waiting(store: Any, *arguments: Any) -> None:
+        becomes_invalid()
+        read(store, *arguments)
+
+    def listing(store: Any, *arguments: Any) -> Any:
+        becomes_invalid()
+        return runs(store, *arguments)
+
+    buffer = memoryview(bytearray(512))
+    for name, late, attempt in (
+        ("read_now", now, lambda: full.read_now((buffer,), 0, 512)),
+        ("read", waiting, lambda: full.read(buffer, 0)),
+        ("runs", listing, lambda: list(full.runs(0, 512))),
+    ):
+        full.map.condition = Condition.GOOD
+        with monkeypatch.context() as patch:
+            patch.setattr(data, name, late)
+            if name == "read_now":
+                assert not attempt()
+            else:
+                with pytest.raises(OSError, match="invalid"):
+                    attempt()
+    assert (tmp_path / "full").stat().st_blocks == 0
+    _is_invalid(full)
+    family.close()
+
+
 def _failing_for(which: Any, write: Any) -> Any:
     def wrapped(self: Any, buffer: memoryview, offset: int) -> None:
         if self is which:
@@ -253,9 +302,13 @@ def test_a_write_fails_if_not_even_invalid_can_be_written_down(
     family.take("snap")
     with monkeypatch.context() as patch:
         patch.setattr("backing_stores.chunk_map.pwrite", run_out_of_space)
-        with pytest.raises(OSError, match="No space"):
-            family.parent.write(memoryview(b"n" * 512), 0)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                family.parent.write(memoryview(b"n" * 512), 0)
     assert get(family.parent, 0, SIZE) == ORIGINAL
+    family.parent.write(memoryview(b"n" * 512), 0)
+    family.reopen()
+    _is_invalid(family.snapshots["snap"])
     family.close()
 
 
