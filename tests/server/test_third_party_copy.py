@@ -229,6 +229,29 @@ def test_a_copy_under_way_ends_when_its_destination_is_reserved(world: World) ->
     assert sense(send(host, LUN, *extended_copy(segment(1, 0, 0)))) == (0xA, 0x0D01)
 
 
+@pytest.mark.conformance("XCP-003", "PRS-027")
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_a_copy_in_the_background_ends_when_its_destination_is_reserved(
+    world: World, logged_in: bool
+) -> None:
+    world.store.pattern()
+    host = world.host()
+    other = world.host(initiator=OTHER_HOST, target=OTHER_TARGET)
+    key = (0xABC).to_bytes(8, "big")
+    assert other.scsi(OTHER_LUN, REGISTER, data_out=bytes(8) + key + bytes(8)).status == 0
+    gate = world.store.close_gate()
+    parameters = lid4(BOTH, segment(8192, 0, 0), byte_15=IMMED)
+    assert host.done(begin(host, LUN, copy_out(EXTENDED_COPY_LID4, len(parameters)), parameters)).status == 0
+    gate.arrived(1)
+    if not logged_in:
+        host.target.hang_up()
+    reserve = other.command(OTHER_LUN, RESERVE, data_out=key + bytes(16))
+    world.store.open_gate()
+    world.settle()
+    assert other.done(reserve).status == 0
+    assert not any(world.other_store.content[MIB:])
+
+
 @pytest.mark.conformance("ODX-001")
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_token_writes_what_was_there(make_world: MakeWorld, fast: bool) -> None:
@@ -319,3 +342,26 @@ def test_a_token_is_good_on_every_path_and_for_every_host_that_has_it(world: Wor
     assert send(other, OTHER_LUN, *using(token, (0, 8))).status == 0
     assert world.other_store.content[:4096] == content[:4096]
     assert bytes(other.scsi(OTHER_LUN, read_10(0, 8), read_length=4096).data) == content[:4096]
+
+
+@pytest.mark.conformance("XCP-005", "SAM-009")
+@pytest.mark.parametrize(("lun", "source"), [(LUN, OTHER_LUN), (OTHER_LUN, LUN)])
+def test_a_token_never_gives_what_came_after_it(world: World, lun: int, source: int) -> None:
+    stores = {LUN: world.store, OTHER_LUN: world.other_store}
+    stores[source].content[:512] = old = data(512, 1)
+    before = bytes(stores[lun].content[:512])
+    host, other = world.host(), world.host(initiator=OTHER_HOST, target=OTHER_TARGET)
+    token = token_of(host, source, (0, 1))
+    gate = stores[lun].close_gate()
+    zeros = other.command(lun, b"\x93\x01" + bytes(8) + (8).to_bytes(4, "big") + bytes(2))  # WRITE SAME
+    gate.arrived(1)
+    copy = begin(host, lun, *using(token, (0, 1)))  # waits for its disk, and may not have the other one yet
+    write = other.command(source, write_10(0, 1), data_out=data(512, 2))
+    stores[lun].open_gate()
+    world.settle()
+    assert [other.done(each).status for each in (zeros, write)] == [0, 0]
+    assert bytes(stores[source].content[:512]) == data(512, 2)
+    done = host.done(copy)
+    if done.status:
+        assert sense(done) == (5, 0x2308)
+    assert bytes(stores[lun].content[:512]) in {0: (old,), 2: (before, bytes(512))}[done.status]

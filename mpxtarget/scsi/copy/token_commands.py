@@ -10,7 +10,7 @@ the token was made of: the command reads it in his name. The block device zero R
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,7 @@ from mpxtarget.scsi.copy.tokens import (
     RodToken,
 )
 from mpxtarget.scsi.copy.transfer import Move, extents, work
-from mpxtarget.scsi.plan import GOOD, Extent, Plan, Reply, WorkOnBlocks, data_in
+from mpxtarget.scsi.plan import GOOD, Extent, Medium, Plan, Reply, WorkOnBlocks, data_in
 from mpxtarget.scsi.sense import (
     CheckCondition,
     block_address_out_of_range,
@@ -158,7 +158,14 @@ def _copy(
     claimed, descriptor = extents(moves), disk.descriptor_sense
     copy.destinations = tuple(extent for extent in claimed if extent.writing)
     go = work(copy, moves, partial(_failed, descriptor), descriptor)
-    return WorkOnBlocks(claimed, go, finished, header.flags.immed)
+
+    def carry_out(media: Mapping[Disk, Medium]) -> Reply:
+        # while it waited for its own disk, somebody may have changed the other, which it did not have yet
+        if token is not None and token.cancelled and token.disk is not disk:
+            raise illegal_request(Asc.INVALID_TOKEN_OPERATION_TOKEN_CANCELLED)
+        return go(media)
+
+    return WorkOnBlocks(claimed, carry_out, finished, header.flags.immed)
 
 
 def _failed(descriptor: bool, move: Move, error: OSError, writing: bool, start: int) -> Reply:

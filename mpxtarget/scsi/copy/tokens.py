@@ -48,7 +48,18 @@ class BlockRange:
 class RodToken:
     """A token that is alive: what it looks like, and what it stands for. Its ranges do not overlap."""
 
-    __slots__ = ("_ends", "_registry", "_starts", "data", "disk", "ranges", "timeout", "touched", "users")
+    __slots__ = (
+        "_ends",
+        "_registry",
+        "_starts",
+        "cancelled",
+        "data",
+        "disk",
+        "ranges",
+        "timeout",
+        "touched",
+        "users",
+    )
 
     def __init__(
         self, registry: RodTokens, data: bytes, disk: Disk, ranges: Sequence[BlockRange], timeout: int
@@ -60,6 +71,8 @@ class RodToken:
         self.timeout = timeout
         self.touched = 0.0
         self.users = 0
+        self.cancelled = False
+        """Whether blocks that it stood for have changed, or are about to."""
         ordered = sorted(self.ranges, key=lambda each: each.offset)
         self._starts = [each.offset for each in ordered]
         self._ends = [each.offset + each.length for each in ordered]
@@ -78,6 +91,7 @@ class RodToken:
         """Blocks of the disk are about to change: a token that stands for one of them is no more."""
         index = bisect_left(self._starts, end) - 1
         if index >= 0 and self._ends[index] > start:
+            self.cancelled = True
             self._registry.end(self, Asc.INVALID_TOKEN_OPERATION_TOKEN_CANCELLED)
         else:
             self._registry.look_at(self)
