@@ -81,7 +81,7 @@ class Executor:
         self._whole_writes = whole_writes or WholeWrites(None)
         self._completions = completions
         self._keep = keep
-        self._runs: set[BlockWork] = set()
+        self._runs: dict[BlockWork, tuple[ITNexus, bytes] | None] = {}  # for whom, unless it is for good
         self._sessions = sessions
         self._io: dict[int, DiskIo] = {}  # by id(disk)
         self._lane_bytes: dict[tuple[Connection, Disk], int] = {}
@@ -514,7 +514,7 @@ class Executor:
         disk = plan.extents[0].disk
 
         def answer(outcome: Reply | Keep | None) -> None:
-            self._runs.discard(run)
+            del self._runs[run]
             if isinstance(outcome, Keep):
                 reply = outcome.reply
                 self._keep(outcome.disk, lambda error: settle(reply if error is None else failure(error)))
@@ -546,7 +546,9 @@ class Executor:
             run.start()
 
         run = BlockWork(plan, self.io_of, answer, self._whole_writes)
-        self._runs.add(run)
+        session = task.connection.session
+        assert session is not None
+        self._runs[run] = None if plan.enduring else (cast("ITNexus", session.nexus), task.cdb)
         if plan.enduring:
             self._keep(disk, begin)
         else:
@@ -569,6 +571,11 @@ class Executor:
                 under_way = each is not task and self._may_write(other, each, disk)
                 if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
                     refuse(each, Status.RESERVATION_CONFLICT)
+        for run, done_for in self._runs.items():  # in the background no task is left
+            if done_for is not None and run.writes(disk):
+                nexus, cdb = done_for
+                if device_server.conflicts(nexus, disk, cdb):
+                    run.abandon()
         # As a reader: it is what writes that has to end, and no block changes.
         everything = [(0, disk.blocks << disk.shift, False)]
         io = self.io_of(disk)
