@@ -24,7 +24,7 @@ from construct import (
 from mpxtarget.scsi import mode_pages
 from mpxtarget.scsi.codes import Asc
 from mpxtarget.scsi.logical_unit import ModeParameters
-from mpxtarget.scsi.plan import GOOD, Plan, data_in
+from mpxtarget.scsi.plan import GOOD, Flush, Plan, data_in
 from mpxtarget.scsi.sense import illegal_request, invalid_field_in_cdb, invalid_field_in_parameter_list
 
 if TYPE_CHECKING:
@@ -159,7 +159,10 @@ def _select(header: Struct, call: Call, data: bytes) -> Plan:
         seen.add(page)
         mode = page.adopt(mode, page.body.parse(data[at + page.header_length : end]))
         at = end
+    was_cached = disk.mode.write_cache_enable
     disk.select_mode(mode, call.nexus)
+    if was_cached and not mode.write_cache_enable:  # what was cached is so no longer (SBC-3 6.5.5)
+        return Flush(disk, 0, disk.blocks << disk.shift, immediate=False)
     return GOOD
 
 

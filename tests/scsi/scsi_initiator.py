@@ -12,7 +12,7 @@ from mpxtarget.scsi import device_server
 from mpxtarget.scsi.device import ScsiDevice
 from mpxtarget.scsi.logical_unit import Console, Disk, Identity
 from mpxtarget.scsi.nexus import ITLNexus, ITNexus, TargetPort
-from mpxtarget.scsi.plan import Fence, Keep, Plan, Reply, TakeData
+from mpxtarget.scsi.plan import Fence, Flush, Keep, Plan, Reply, TakeData
 
 CONTROLLER_A, CONTROLLER_B = 1, 2
 
@@ -126,7 +126,7 @@ class Path:
         return device_server.plan(self.nexus, lun << 48, bytes.fromhex(cdb).ljust(16, b"\0"))
 
     def send(self, cdb: str, lun: int = 1, data: bytes = b"") -> Reply:
-        """Send a command that has to end with a reply, giving it Data-Out if it asks for that."""
+        """Send a command that reads and writes no blocks, giving it Data-Out if it asks for that."""
         plan = self.plan(cdb, lun)
         if isinstance(plan, TakeData):
             assert plan.length == len(data)
@@ -135,6 +135,8 @@ class Path:
             plan = plan.then
         if isinstance(plan, Keep):
             plan = plan.reply
+        if isinstance(plan, Flush):
+            plan = Reply(GOOD)
         assert isinstance(plan, Reply), plan
         assert bool(plan.sense) == (plan.status == CHECK_CONDITION)
         return plan

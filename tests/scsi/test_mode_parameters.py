@@ -7,7 +7,7 @@ from scsi_initiator import CHECK_CONDITION, GOOD, MODE_CHANGED, Array, Path, mak
 
 from mpxtarget.scsi.logical_unit import ModeParameters
 from mpxtarget.scsi.personality import Personality
-from mpxtarget.scsi.plan import Reply, TakeData
+from mpxtarget.scsi.plan import Flush, Plan, Reply, TakeData
 
 ALL = [0x01, 0x02, 0x03, 0x04, 0x08, 0x0A, 0x1A, 0x1C]
 LENGTHS = {0x01: 12, 0x02: 16, 0x03: 24, 0x04: 24, 0x08: 20, 0x0A: 12, 0x1A: 40, 0x1C: 12}
@@ -232,6 +232,21 @@ def test_selected_values_are_in_force_and_read_back(
     found = pages(sense_6(path)[4:])
     assert found[0x08] == caching
     assert found[0x0A] == control
+
+
+@pytest.mark.conformance("MOD-010", "SBC-009")
+def test_turning_the_write_cache_off_brings_what_it_holds_to_stable_storage(path: Path, array: Array) -> None:
+    def plan(wce: int) -> Plan:
+        data = HEADER_6 + bytes((8, 18, 4 * wce)) + bytes(17)
+        taken = path.plan(f"15 10 00 00 {len(data):02X}")
+        assert isinstance(taken, TakeData)
+        return taken.then(data)
+
+    assert plan(1) == Reply(GOOD)
+    assert plan(0) == Flush(array.disk, 0, array.disk.blocks << array.disk.shift, immediate=False)
+    assert not array.disk.mode.write_cache_enable
+    assert plan(0) == Reply(GOOD), "nothing is cached"
+    assert plan(1) == Reply(GOOD)
 
 
 @pytest.mark.conformance("MOD-008")
