@@ -63,7 +63,7 @@ class TaskManager:
             return TmfResponse.FUNCTION_COMPLETE
         if function == TmfFunction.TARGET_WARM_RESET:
             units = {id(itl.lu) for itl in nexus.by_number.values()}
-            cleared = self.abort(session, lambda s, t: id(unit_of(s, t)) in units)
+            cleared = self.abort(session, lambda s, t: s is session or id(unit_of(s, t)) in units)
             task_management.target_reset(nexus)
             self.announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
