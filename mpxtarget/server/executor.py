@@ -178,6 +178,10 @@ class Executor:
         touched, self._touched = self._touched, set()
         return touched
 
+    def closed(self, connection: Connection) -> None:
+        """Nothing can be sent to a connection any more."""
+        self._touched.discard(connection)
+
     def io_of(self, disk: Disk) -> DiskIo:
         """The I/O of a disk."""
         io = self._io.get(id(disk))

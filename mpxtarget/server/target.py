@@ -289,6 +289,7 @@ class TargetServer:
 
     def _closed(self, transport: Transport) -> None:
         self._transports.pop(transport.connection, None)
+        self.executor.closed(transport.connection)
 
     # -- events of the loop ----
 

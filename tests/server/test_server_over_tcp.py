@@ -77,6 +77,13 @@ async def test_a_host_finds_the_targets_and_uses_a_disk(served: Served) -> None:
     assert served.server.sessions() == []
 
 
+async def test_a_host_that_reserved_and_went_is_not_remembered(served: Served) -> None:
+    async with await served.host() as host:
+        assert (await host.scsi(1, bytes.fromhex("16 00 00 00 00 00"))).status == 0
+    assert served.server.sessions() == []
+    assert not served.server.executor.take_touched()
+
+
 @pytest.mark.conformance("CSN-015", "SES-014", "TMF-020")
 async def test_many_hosts_at_once_do_not_mix(served: Served) -> None:
     target = next(iter(await served.targets()))
