@@ -3,6 +3,7 @@
 Rules kept here:
 - A transaction that has returned is on stable storage (synchronous=EXTRA: as FULL, and the folder is synced
   too).
+- The journal has a place on the disk for good, so that something can be removed when there is no space left.
 - sqlite3 exceptions do not leave this module; they become `Refusal`s that say what to do.
 - The file says that it is ours (application_id) and which version of the schema it has (user_version). An
   older one is brought up to date when it is opened, a newer one is refused, never guessed at.
@@ -10,6 +11,7 @@ Rules kept here:
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from mpxtarget.server.errors import Busy, Refusal
 SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x6D707874  # "mpxt"
 _BUSY_TIMEOUT: Final = 5.0  # seconds
+_JOURNAL_BYTES: Final = 128 << 10  # for a change of thirty pages, more than it takes to remove anything
 
 _SCHEMA: Final = """
 CREATE TABLE array (
@@ -145,6 +148,24 @@ class Database:
         if version < SCHEMA_VERSION:
             with self.transaction():
                 self._upgrade(version)
+        self.run("PRAGMA journal_mode = PERSIST")
+        self._make_room_for_the_journal()
+
+    def _make_room_for_the_journal(self) -> None:
+        """Extend the journal with zeros, at which SQLite ends when it reads one. Where that is not possible,
+        it is done without.
+        """
+        journal = self.path.with_name(f"{self.path.name}-journal")
+        with contextlib.suppress(OSError, Refusal):
+            if journal.exists() and journal.stat().st_size >= _JOURNAL_BYTES:
+                return
+            with self.transaction():  # nobody else writes to it meanwhile
+                fd = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    size = os.fstat(fd).st_size
+                    os.pwrite(fd, bytes(max(0, _JOURNAL_BYTES - size)), size)
+                finally:
+                    os.close(fd)
 
     def run(self, sql: str, *values: Any) -> list[Any]:
         """Run one statement and return its rows. Raises Refusal."""

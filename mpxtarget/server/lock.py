@@ -8,6 +8,7 @@ Rules kept here:
   is refused.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -54,8 +55,9 @@ class FolderLock:
                     f"the array in {folder} is in use by {_describe(said)}",
                     "stop that one first, or give this one a folder of its own with --state",
                 ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {purpose}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # no space left, most likely: the lock is held all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {purpose}\n".encode(), 0)
         self._fd = fd
 
     def release(self) -> None:

@@ -116,3 +116,20 @@ def test_threads_take_turns(tmp_path: Path) -> None:
         vdisks = state.list_vdisks()
         assert [vdisk.lun for vdisk in vdisks] == list(range(1, 31))
         assert len({vdisk.wwlun for vdisk in vdisks}) == 30
+
+
+def test_removing_takes_no_space(tmp_path: Path) -> None:
+    State.create(tmp_path).close()
+
+    def taken() -> dict[str, int]:
+        return {path.name: path.stat().st_blocks for path in tmp_path.iterdir()}
+
+    before = taken()
+    assert before["array.db-journal"] * 512 >= 128 << 10
+    with State.open(tmp_path) as state:
+        for vdisk in state.list_vdisks():
+            state.remove_vdisk(vdisk.id)
+        assert taken() == before
+    with State.open(tmp_path) as state:
+        assert state.list_vdisks() == []
+    assert taken() == before

@@ -1,5 +1,6 @@
 """One writer at a time on a state folder, until its death and no longer."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -89,3 +90,15 @@ def test_a_folder_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
     assert holder(tmp_path / "missing") is None
     with pytest.raises(Refusal, match="missing: No such file"):
         FolderLock(tmp_path / "missing")
+
+
+def test_a_lock_is_held_where_there_is_no_space_to_say_by_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", no_space)
+    with FolderLock(tmp_path), pytest.raises(Busy, match="in use by another process"):
+        FolderLock(tmp_path)
+    FolderLock(tmp_path).release()
