@@ -5,6 +5,7 @@ Rules kept here:
 - A run has all its ranges before its work begins, and nobody else's I/O to them begins before it is over;
   the short cut of fast_path.py is closed for its disks meanwhile. Disks are claimed one after the other, in
   one order for all runs, so that no two can wait for each other.
+- Long work has threads of its own: WRITE SAME of some large ranges would leave none for others.
 - A run that nobody waits for any more is abandoned: between two calls of its media, never inside one.
 - `finished` of the plan is called once, whatever happens.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mpxtarget.server.disk_io import DiskIo, Range
     from mpxtarget.server.whole_writes import WholeWrites
 
+LONG_WORK = 4 << 20  # bytes of extents from which on work is left to the long lane
 ZERO_AT_ONCE = 64 << 20  # bytes between two looks at whether the work is still wanted
 
 
@@ -36,6 +38,7 @@ class BlockWork:
         "_claims",
         "_finished",
         "_first",
+        "_long",
         "_lost",
         "_replies",
         "_todo",
@@ -54,6 +57,7 @@ class BlockWork:
             if extent.length:
                 end = extent.offset + extent.length
                 ranges.setdefault(extent.disk, []).append((extent.offset, end, extent.writing))
+        self._long = sum(extent.length for extent in plan.extents) >= LONG_WORK
         self._finished = plan.finished
         self._first = plan.extents[0]
         self._answer = answer
@@ -97,7 +101,8 @@ class BlockWork:
         elif self._abandoned or not self._claims:
             self._done(None)
         else:
-            self._claims[0][1].lane.submit(self._work, self._done)
+            io = self._claims[0][1]
+            (io.long_lane if self._long else io.lane).submit(self._work, self._done)
 
     def _work(self) -> None:
         work, self._todo = self._todo, None

@@ -40,7 +40,10 @@ _Waiting: TypeAlias = tuple[Sequence[Range], Callable[[], None]]
 
 
 class DiskIo:
-    """The I/O of one disk: its lane, and the byte ranges that threads are working on."""
+    """The I/O of one disk: its lanes, and the byte ranges that threads are working on.
+
+    `long_lane` is for work that may take minutes, so that short I/O never waits for a thread that has it.
+    """
 
     __slots__ = (
         "_busy",
@@ -52,6 +55,7 @@ class DiskIo:
         "_waiting",
         "claims",
         "lane",
+        "long_lane",
         "store",
     )
 
@@ -59,6 +63,7 @@ class DiskIo:
         self._disk = disk
         self.store = cast("BackingStore", disk.store)
         self.lane = Lane(completions, f"io {self.store.url}")
+        self.long_lane = Lane(completions, f"work {self.store.url}")
         self._busy: list[Range] = []
         self._waiting: list[_Waiting] = []
         self._freed: list[Range] = []  # what was busy, and nobody has looked yet who waited for it

@@ -210,7 +210,7 @@ class Executor:
 
     def stuck(self) -> list[str]:
         """The stores that threads still work on, by URL."""
-        return [io.store.url for io in self._io.values() if io.lane.pending]
+        return [io.store.url for io in self._io.values() if io.lane.pending or io.long_lane.pending]
 
     # -- plans ----
 

@@ -9,7 +9,7 @@ from mpxtarget.server.executor import PARAMETER_BYTES
 from mpxtarget.server.lanes import THREADS
 from support.cdb import data, verify_10, write_10
 from support.fixtures import MakeWorld
-from support.world import LUN, OTHER_LUN, Host, World
+from support.world import LUN, OTHER_HOST, OTHER_LUN, Host, World
 
 MIB = 1 << 20
 TASK_SET_FULL = 0x28
@@ -120,3 +120,24 @@ def test_small_segments_of_an_aborted_write_are_given_back(world: World, sizes: 
     assert host.target.connection.unwritten == 0
     assert host.scsi(LUN, write_10(0, 1), data_out=data(512, 9)).status == 0
     assert world.store.content[:512] == data(512, 9)
+
+
+@pytest.mark.conformance("SEC-004", "SBC-011")
+def test_long_work_leaves_the_threads_to_io_that_is_short(make_world: MakeWorld) -> None:
+    world = make_world(size=(2 * THREADS + 1) * 8 * MIB)
+    blocks = 8 * MIB // 512
+    gate = world.store.close_gate()
+    host, other = world.host(), world.host(initiator=OTHER_HOST)
+    for number in range(2 * THREADS):  # WRITE SAME(16)
+        cdb = b"\x93\0" + (number * blocks).to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
+        host.command(LUN, cdb, data_out=data(512))
+    gate.arrived(THREADS)
+    lba = 2 * THREADS * blocks
+    other.command(LUN, write_10(lba, 1), data_out=data(512))
+    other.command(LUN, b"\x89\0" + (lba + 1).to_bytes(8, "big") + b"\0\0\0\x01\0\0", data_out=bytes(1024))
+    there = {(what, offset // 512) for what, offset, _ in gate.arrived(THREADS + 2)}
+    assert {("write", lba), ("read", lba + 1)} <= there, (
+        "COMPARE AND WRITE is a lock: it does not wait either"
+    )
+    world.store.open_gate()
+    world.settle()
