@@ -57,7 +57,10 @@ def refusal(path: Path, error: OSError, *, read_only: bool = True) -> StoreError
         case errno.EROFS:
             text = f"{path} is on a read-only file system: mount it read-write, or make the disk read-only"
         case errno.EBUSY:
-            text = f"{path} is in use, it is mounted or part of a volume: unmount it first"
+            text = (
+                f"{path} is in use, it is mounted, part of a volume, or another disk's:"
+                " unmount it, or remove it there, first"
+            )
         case _:
             text = f"{path} cannot be opened: {error.strerror}"
     return StoreError(text)

@@ -14,7 +14,8 @@ This page is written by `python -m mpxtarget.cli.reference > docs/cli.md`; chang
 
 **Where the array is.** All that belongs to an array is in one folder: `--state DIR`, before or after the
 verb, else the environment variable `MPXTARGET_STATE`, else `$XDG_STATE_HOME/mpxtarget`, which is
-`~/.local/state/mpxtarget` unless you set it. The folder can be moved while nothing runs.
+`~/.local/state/mpxtarget` unless you set it. The folder can be moved while nothing runs. A newer version
+takes over the array of an older one when it first opens it, for good: the older one then refuses it.
 
 **Live or at rest.** While `mpxtarget serve` runs, every other command talks to it through `control.sock` in
 that folder and takes effect at once. While nothing runs, the same command works on the database in the
@@ -41,13 +42,16 @@ and above. `apply` answers line by line: `{"progress": ...}` for each step, and 
 error.
 
 **The file of `apply` and `export`.** Portals are known by address and port, LUNs and initiators by name. What
-is left out has its default; what only the array can choose (the LUN, the World Wide LUN Name, the place of
-the store, serial numbers) stays as it is.
+is left out of them has its default; what is left out of `[array]`, and what only the array can choose (the
+LUN, the World Wide LUN Name, the place of the store), stays as it is. Snapshots, and clones that are not
+complete, are never in the file, and are left alone.
 
     [array]
     policy = "masked"                    # or "present-all"
     strict = true                        # or false: all that this target can
     serial_numbers = "controller"        # or "disk"
+    transition_time = 15                 # seconds that a move to the other controller takes
+    implicit_transition = "3600:60"      # or "off"
 
     [[portal]]
     address = "192.0.2.10"
@@ -58,6 +62,7 @@ the store, serial numbers) stays as it is.
     name = "data"
     size = "10G"
     lun = 1                              # or "none": only presentations show it
+    preferred = "A-failback"             # or "none", "A", "B", "B-failback"
     existing = true                      # do not make the store, use the one that is there
 
     [[lun.present]]
