@@ -341,7 +341,7 @@ def check_size(array: ArrayRecord, record: VdiskRecord) -> None:
     if largest is not None and record.size > largest:
         raise Conflict(
             f"{record.name} has {record.size} bytes, a strict {array.model} allows {largest}",
-            "make it smaller, or the array not strict: `mpxtarget array set --no-strict`",
+            "make it smaller; an array takes it that is not strict: `mpxtarget array set --no-strict`",
         )
 
 
