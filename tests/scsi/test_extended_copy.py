@@ -10,6 +10,10 @@ from copy_host import SECOND_NAA, THIRD_NAA, CopyHost
 from scsi_initiator import CONTROLLER_A, NAA, parse_sense
 
 from mpxtarget.scsi.codes import AccessState
+from mpxtarget.scsi.copy import extended
+from mpxtarget.scsi.copy.access import disk_by_naa
+from mpxtarget.scsi.logical_unit import Disk
+from mpxtarget.scsi.nexus import ITNexus
 from mpxtarget.scsi.plan import Extent, WorkOnBlocks
 from mpxtarget.scsi.sanitize import Progress
 from support.copies import (
@@ -343,3 +347,18 @@ def test_a_copy_claims_what_it_reads_and_writes(host: CopyHost) -> None:
         Extent(host.disk(1), 8 * 512, 2048, writing=False),
         Extent(host.disk(2), 16 * 512, 2048, writing=True),
     }
+
+
+def test_a_disk_is_looked_for_once_however_many_segments_name_it(
+    host: CopyHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def look(nexus: ITNexus, designator: bytes) -> Disk | None:
+        asked.append(designator)
+        return disk_by_naa(nexus, designator)
+
+    monkeypatch.setattr(extended, "disk_by_naa", look)
+    host.good(*request(ONE + TWO, b"".join(segment(1, lba, lba) for lba in range(64))))
+    assert len(asked) == 2
+    assert host.blocks(2, 0, 64) == host.blocks(1, 0, 64)

@@ -159,11 +159,12 @@ def _copy(call: Call, request: Request) -> Plan:
     disk = call.disk
     copy = Copy(call.cdb[1] & 0x1F, request.immediate)
     disk.copies.start(call.nexus, request.list_identifier, copy)
+    found: dict[tuple[int, bool], Disk] = {}
     try:
         moves = [
             move
             for number, at in enumerate(request.segments)
-            if (move := _move(call, request, number, at)) is not None
+            if (move := _move(call, request, found, number, at)) is not None
         ]
     except CheckCondition as fault:
         disk.copies.end(copy, fault.sense.reply(disk.descriptor_sense))
@@ -183,11 +184,25 @@ def _copy(call: Call, request: Request) -> Plan:
     return WorkOnBlocks(claimed, go, finished, request.immediate)
 
 
-def _move(call: Call, request: Request, number: int, at: int) -> Move | None:
-    """What one segment asks for; None if that is nothing. Raises CheckCondition."""
+def _move(
+    call: Call, request: Request, found: dict[tuple[int, bool], Disk], number: int, at: int
+) -> Move | None:
+    """What one segment asks for; None if that is nothing. Raises CheckCondition.
+
+    `found` are the disks of the segments before, by their CSCD descriptor IDs, and whether they are written.
+    """
     segment = layouts.SEGMENT.parse(request.data[at:])
-    source = _disk(call, request, number, segment.source, _SOURCE_ID, writing=False)
-    destination = _disk(call, request, number, segment.destination, _DESTINATION_ID, writing=True)
+    disks = []
+    for cscd_id, field, writing in (
+        (segment.source, _SOURCE_ID, False),
+        (segment.destination, _DESTINATION_ID, True),
+    ):
+        disk = found.get((cscd_id, writing))
+        if disk is None:
+            disk = _disk(call, request, number, cscd_id, field, writing=writing)
+            found[cscd_id, writing] = disk
+        disks.append(disk)
+    source, destination = disks
     length = segment.blocks * (destination if segment.byte_1.dc else source).block_size
     if not length:
         return None
