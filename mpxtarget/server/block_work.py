@@ -43,6 +43,7 @@ class BlockWork:
         "_replies",
         "_todo",
         "_whole_writes",
+        "reading",
     )
 
     def __init__(
@@ -64,6 +65,7 @@ class BlockWork:
         self._whole_writes = whole_writes
         self._claims = [(disk, io_of(disk), ranges[disk]) for disk in sorted(ranges, key=id)]
         self._abandoned = False
+        self.reading = False  # what the media were last asked for
         self._todo: Callable[[Mapping[Disk, Medium]], Reply] | None = plan.work
         self._replies: list[Reply] = []
         self._lost: list[tuple[DiskIo, OSError]] = []
@@ -123,8 +125,8 @@ class BlockWork:
         if not self._abandoned:
             first = self._first
             if error is not None:
-                disk = first.disk
-                reply = io_failed(error, disk, first.offset, first.writing, disk.descriptor_sense)
+                disk, writing = first.disk, first.writing and not self.reading
+                reply = io_failed(error, disk, first.offset, writing, disk.descriptor_sense)
             elif self._replies:
                 reply = self._replies[0]
         for io, flush_error in self._lost:
@@ -150,6 +152,7 @@ class StoreMedium:
 
     def read(self, offset: int, length: int) -> bytes:
         self._run.go_on()
+        self._run.reading = True
         buffer = bytearray(length)
         self._store.read(memoryview(buffer), offset)
         return bytes(buffer)
@@ -177,10 +180,12 @@ class StoreMedium:
 
     def _go_on(self, offset: int, length: int) -> None:
         self._run.go_on()
+        self._run.reading = False
         if offset + length > self._disk.blocks << self._disk.shift:
             raise OSError(errno.EIO, "the disk has become smaller")
 
     def _flush(self) -> None:
+        self._run.reading = False
         try:
             self._store.flush()
         except OSError as error:

@@ -146,6 +146,16 @@ def test_an_error_of_the_store_is_the_answer(world: World, planned: SetPlan) -> 
         assert (done.status, done.sense[2] & 0xF) == (2, key)
 
 
+@pytest.mark.conformance("SBC-023", "SNS-008")
+def test_an_error_of_work_says_whether_it_was_met_reading_or_writing(world: World, planned: SetPlan) -> None:
+    planned(_increment(world.disk))
+    host = world.host()
+    world.store.read_error = errno.EIO
+    assert host.scsi(LUN, PLANNED).sense[12:14] == b"\x11\0"
+    world.store.read_error, world.store.write_error = 0, errno.EIO
+    assert host.scsi(LUN, PLANNED).sense[12:14] == b"\x0c\0"
+
+
 def test_immediate_work_is_answered_before_it_is_done(world: World, planned: SetPlan) -> None:
     ended: list[Reply | None] = []
     work = _increment(world.disk)
