@@ -24,7 +24,7 @@ EVA; or one of the disk's own, for hosts that tell disks apart by it."""
 
 
 VdiskKind = Literal["disk", "snapshot", "clone"]
-"""A snapshot depends on its parent for good; a clone (HP: snapclone) until all is copied, when it is a disk."""
+"""A snapshot depends on its parent for good; a clone (HP: snapclone) is a disk when all is copied."""
 
 
 @dataclass(frozen=True, slots=True)
