@@ -557,6 +557,16 @@ class Disk(LogicalUnit):
             self.reserved_by = None
             self.changed()
 
+    def revoke_reservations(self) -> None:
+        """Nobody is registered any more, and nobody holds the disk by RESERVE either; all whom that takes
+        something from learn of it.
+        """
+        change = self.reservations.revoke()
+        if self.reserved_by is not None:
+            reserved_by, self.reserved_by = self.reserved_by.name, None
+            change = Change(((reserved_by, Asc.RESERVATIONS_PREEMPTED), *change.attentions), change.lost)
+        self.reservations_changed(change)
+
     def leave(self, itl: ITLNexus) -> None:
         super().leave(itl)
         self.statistics.leave(itl)

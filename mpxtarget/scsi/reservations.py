@@ -55,6 +55,14 @@ class Type(IntEnum):
             Type.EXCLUSIVE_ACCESS_ALL_REGISTRANTS,
         )
 
+    @property
+    def words(self) -> str:
+        """What the standard calls it."""
+        words = "Exclusive Access" if self.is_exclusive_access else "Write Exclusive"
+        if self.is_held_by_all:
+            return f"{words} - All Registrants"
+        return f"{words} - Registrants Only" if self.is_for_registrants else words
+
 
 def type_of(scope_and_type: int) -> Type:
     """The SCOPE and TYPE fields, CDB byte 2. The scope is the logical unit, there is no other (SPC-4
@@ -292,11 +300,7 @@ class Reservations:
     def clear(self, by: NexusName, key: int) -> Change:
         """CLEAR (SPC-4 5.13.11.2.7): nobody is registered any more."""
         self._verify(by, key)
-        lost = tuple(nexus for nexus in self._keys if nexus != by)
-        self._keys.clear()
-        self.reservation = None
-        self._count()
-        return Change(tuple((nexus, Asc.RESERVATIONS_PREEMPTED) for nexus in lost), lost)
+        return self._clear(by)
 
     def preempt(self, by: NexusName, key: int, victims_key: int, scope_and_type: int) -> Change:
         """PREEMPT, and what PREEMPT AND ABORT shares with it (SPC-4 5.13.11.2.4 and 5.13.11.2.5).
@@ -359,7 +363,20 @@ class Reservations:
         self._count()
         return _NOTHING
 
+    # The administrator
+
+    def revoke(self) -> Change:
+        """What CLEAR does, in the name of no nexus: all that were registered learn of it."""
+        return self._clear(None) if self._keys else _NOTHING
+
     # Inside
+
+    def _clear(self, by: NexusName | None) -> Change:
+        lost = tuple(nexus for nexus in self._keys if nexus != by)
+        self._keys.clear()
+        self.reservation = None
+        self._count()
+        return Change(tuple((nexus, Asc.RESERVATIONS_PREEMPTED) for nexus in lost), lost)
 
     def _verify(self, by: NexusName, key: int) -> None:
         """The nexus is registered, and with this key (SPC-4 6.16.3)."""

@@ -77,6 +77,10 @@ class Hosts(RuleBasedStateMachine):
     def clear(self, index: int) -> None:
         self._out(index, CLEAR)
 
+    @rule()
+    def revoke(self) -> None:
+        self.array.disk.revoke_reservations()
+
     @rule(index=which, heir=which, key=keys, unregister=st.booleans())
     def move(self, index: int, heir: int, key: int, unregister: bool) -> None:
         path = self.paths[index]

@@ -24,11 +24,14 @@ from persistent_initiator import (
     A,
     B,
     C,
+    generation,
     good,
+    keys,
     move,
     move_list,
     port_id,
     register,
+    reservation,
 )
 from scsi_initiator import GOOD, Array, Path, make_disk
 
@@ -107,6 +110,21 @@ def test_clear_is_told_to_all_who_were_registered(type_: int | None) -> None:
     hosts = Hosts(type_)
     good(hosts.one, CLEAR, B)
     assert hosts.told() == dict.fromkeys(("holder", "second", "two"), RESERVATIONS_PREEMPTED)
+
+
+@pytest.mark.conformance("PRS-013", "UAT-001", "UAT-006")
+@pytest.mark.parametrize("type_", [None, *TYPES])
+def test_revoking_is_told_to_all_who_were_registered_once(type_: int | None) -> None:
+    hosts = Hosts(type_)
+    before = generation(hosts.stranger)
+    hosts.array.disk.revoke_reservations()
+    assert hosts.told() == dict.fromkeys(("holder", "second", "one", "two"), RESERVATIONS_PREEMPTED)
+    assert (keys(hosts.stranger), reservation(hosts.stranger)) == ([], None)
+    assert generation(hosts.stranger) == before + 1
+    assert all(path.itl().go_write for path in (hosts.holder, hosts.one, hosts.stranger))
+    hosts.array.disk.revoke_reservations()
+    assert hosts.told() == {}
+    assert generation(hosts.stranger) == before + 1
 
 
 @pytest.mark.conformance("PRS-011", "PRS-013", "UAT-001")

@@ -69,6 +69,15 @@ def test_field_decides_whether_it_conflicts(path: Path, other: Path, cdb: str, c
     assert other.send(cdb).status == (RESERVATION_CONFLICT if conflict else GOOD)
 
 
+@pytest.mark.conformance("RSV-002", "UAT-001")
+def test_revoking_is_told_to_the_holder_alone(array: Array, path: Path, other: Path) -> None:
+    path.send("16")
+    array.disk.revoke_reservations()
+    assert (path.attentions(), other.attentions()) == ([0x2A03], [])
+    assert other.itl().go_write
+    assert other.send("16") == Reply(GOOD)
+
+
 @pytest.mark.conformance("RSV-002", "RSV-003")
 @pytest.mark.parametrize("release", RELEASE)
 def test_release_by_the_holder_only(path: Path, other: Path, release: str) -> None:
