@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mpxtarget.cli import array, controller, initiator, listings, lun, portal, serve
+from mpxtarget.cli import array, controller, initiator, listings, lun, portal, reservation, serve
 from mpxtarget.cli.calls import Failure, WrongUsage, call, failures, settings_of
 from mpxtarget.cli.options import (
     json_option,
@@ -263,6 +263,7 @@ for _group in (
     lun.lun,
     initiator.initiator,
     controller.controller,
+    reservation.reservation,
     *listings.GROUPS,
 ):
     mpxtarget.add_command(_group)

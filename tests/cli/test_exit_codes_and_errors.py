@@ -115,7 +115,8 @@ def test_a_listing_without_rows_says_how_to_get_one(array: Array) -> None:
     assert array.ok("portal", "list") == "no portals yet: mpxtarget portal add 127.0.0.1:3260\n"
     assert array.ok("initiator", "list").startswith("no initiators yet: ")
     assert array.ok("session", "list") == "nobody is logged in\n"
-    for noun in ("lun", "portal", "initiator", "session"):
+    assert array.ok("reservation", "list") == "nobody is registered\n"
+    for noun in ("lun", "portal", "initiator", "session", "reservation"):
         assert array.ok(noun, "list", "--json") == "[]\n"
 
 

@@ -4,13 +4,23 @@ The control API and the offline command line both go through `VERBS`; a verb tha
 `base` says what a verb is; the other modules have them by noun.
 """
 
-from mpxtarget.server.verbs import apply, array, controller, initiator, lun, portal, session, snapshot
+from mpxtarget.server.verbs import (
+    apply,
+    array,
+    controller,
+    initiator,
+    lun,
+    portal,
+    reservation,
+    session,
+    snapshot,
+)
 from mpxtarget.server.verbs.base import Context, UsageError, Verb, perform, run_offline
 
 __all__ = ["VERBS", "Context", "UsageError", "Verb", "perform", "run_offline"]
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for module in (array, controller, portal, lun, snapshot, initiator, session, apply)
+    for module in (array, controller, portal, lun, snapshot, reservation, initiator, session, apply)
     for verb in module.VERBS
 }

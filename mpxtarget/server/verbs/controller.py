@@ -71,7 +71,7 @@ class PreferLun(lun.NameLun, frozen=True):
 def rows(context: Context) -> list[ControllerRow]:
     """Both controllers."""
     vdisks = context.state.list_vdisks()
-    array = _array(context)
+    array = array_of(context)
     return [
         ControllerRow(
             name=controller.name,
@@ -203,7 +203,8 @@ def _seconds_left(context: Context, name: ControllerName) -> float | None:
     return context.live.controllers.seconds_left
 
 
-def _array(context: Context) -> Array:
+def array_of(context: Context) -> Array:
+    """The array itself; at rest without its virtual disks."""
     if context.live is not None:
         return context.live.bridge.array
     from mpxtarget.array.array import Array
