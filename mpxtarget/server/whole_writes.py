@@ -6,12 +6,13 @@ there before is written down first:
 
 1. the old contents, with a checksum, go into a file of the state folder, and with its name to stable storage;
 2. the new contents go into the store, and to stable storage;
-3. the file is removed, and its name from stable storage.
+3. the file is made void in stable storage, then removed.
 
 Killed before 1 is complete, the store is as it was, and the checksum does not fit: the file is nothing.
 Killed between 1 and 3, the next start puts the old contents back, before anybody can read them. After 3 the
-new contents are there for good; only then is the write acknowledged, and only then may others touch its
-blocks. Whoever puts back and is killed meanwhile is followed by somebody who does it again.
+new contents are there for good, whether or not the void file can be removed; only then is the write
+acknowledged, and only then may others touch its blocks. Whoever puts back and is killed meanwhile is followed
+by somebody who does it again.
 
 A store that fails in step 2 gets its old contents back at once. One that keeps nothing over a restart needs
 no file.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from construct import Const, ConstructError, GreedyBytes, Int32ub, Int64ub, Prefixed, Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from backing_stores import BackingStore
 
@@ -38,8 +39,9 @@ log = logging.getLogger("mpxtarget.io")
 FOLDER: Final = "unfinished-writes"
 _PAGE: Final = 4096
 
+_MAGIC: Final = b"mpxundo1"
 _UNDO: Final = Struct(
-    "magic" / Const(b"mpxundo1"),
+    "magic" / Const(_MAGIC),
     "checksum" / Int32ub,
     "offset" / Int64ub,
     "old" / Prefixed(Int32ub, GreedyBytes),
@@ -73,11 +75,8 @@ class WholeWrites:
             _change(store, offset, data, bytes(old), flush or store.flush)
             return
         path = self._folder / f"{disk.hex()}-{offset:x}"
-        self._write_down(path, offset, bytes(old))
-        try:
+        with self._written_down(path, offset, bytes(old)):
             _change(store, offset, data, bytes(old), flush or store.flush)
-        finally:
-            self._remove(path)
 
     def unfinished(self, disk: bytes) -> bool:
         """Whether `recover` has something to look at."""
@@ -95,7 +94,9 @@ class WholeWrites:
                 store.flush()
             self._remove(path)
 
-    def _write_down(self, path: Path, offset: int, old: bytes) -> None:
+    @contextlib.contextmanager
+    def _written_down(self, path: Path, offset: int, old: bytes) -> Iterator[None]:
+        """The file, while the store changes."""
         record = _UNDO.build({"checksum": _checksum(offset, old), "offset": offset, "old": old})
         path.parent.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -106,14 +107,29 @@ class WholeWrites:
                     view = view[file.write(view) :]
             os.fsync(fd)
             _sync_folder(path.parent)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._remove(path)
-            raise
+            yield
         finally:
-            os.close(fd)
+            try:
+                _make_void(path, fd)
+            finally:
+                os.close(fd)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _make_void(path: Path, fd: int) -> None:
+    """Nobody is to undo from this file any more: without its magic it is nothing. Raises OSError if neither
+    that nor removing it can be had: a later write may then be undone at the next start.
+    """
+    try:
+        os.pwrite(fd, bytes(len(_MAGIC)), 0)
+        os.fdatasync(fd)
+    except OSError as error:
+        log.error("%s cannot be made void (%s): removing it", path, error.strerror)
         path.unlink(missing_ok=True)
         _sync_folder(path.parent)
 

@@ -12,6 +12,7 @@ import pytest
 
 from backing_stores import BackingStore
 from backing_stores.file import FileStore
+from mpxtarget.server import whole_writes
 from mpxtarget.server.assemble import assemble, create_array
 from mpxtarget.server.errors import Refusal
 from mpxtarget.server.whole_writes import FOLDER, WholeWrites
@@ -65,7 +66,7 @@ def write_and_die(folder: Path, url: str, moment: str) -> None:
     store = FileStore.open(url)
     writes = WholeWrites(folder)
     write, flush = store.write, store.flush
-    torn, removed = Killing(store), WholeWrites._remove
+    torn, make_void = Killing(store), whole_writes._make_void
     if moment == "the undo file is written":
         real = os.fsync
 
@@ -87,13 +88,13 @@ def write_and_die(folder: Path, url: str, moment: str) -> None:
         torn.write = half  # type: ignore[method-assign]
     elif moment == "all is written":
         torn.flush = lambda: (flush(), die())  # type: ignore[method-assign,assign]
-    elif moment == "the undo file is gone":
+    elif moment == "the undo file is void":
 
-        def remove(self: WholeWrites, path: Path) -> None:
-            removed(self, path)
+        def void(path: Path, fd: int) -> None:
+            make_void(path, fd)
             die()
 
-        WholeWrites._remove = remove  # type: ignore[method-assign]
+        whole_writes._make_void = void
     writes.write(DISK, torn, OFFSET, memoryview(NEW))
 
 
@@ -113,7 +114,7 @@ MOMENTS = [
     "the undo file is there",
     "half is written",
     "all is written",
-    "the undo file is gone",
+    "the undo file is void",
 ]
 
 
@@ -126,7 +127,7 @@ def test_killed_at_any_moment_it_is_all_or_nothing(tmp_path: Path, url: str, mom
     WholeWrites(tmp_path).recover(DISK, store)
     store.close()
     whole = before[:OFFSET] + NEW + before[OFFSET + LENGTH :]
-    assert contents(url) == (whole if moment == "the undo file is gone" else before)
+    assert contents(url) == (whole if moment == "the undo file is void" else before)
     assert list((tmp_path / FOLDER).iterdir()) == []
 
 
@@ -151,6 +152,27 @@ def test_killed_again_while_it_is_undone(tmp_path: Path, url: str) -> None:
     WholeWrites(tmp_path).recover(DISK, store)
     store.close()
     assert contents(url) == before
+
+
+@pytest.mark.conformance("SBC-014")
+@pytest.mark.parametrize("broken", ["unlink", "pwrite"])
+def test_a_state_folder_that_fails_afterwards_undoes_nothing_later(
+    tmp_path: Path, url: str, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write is done, its file cannot be removed, or not be made void; then the blocks change again."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "the state folder is broken")
+
+    store = FileStore.open(url)
+    with monkeypatch.context() as broken_folder:
+        broken_folder.setattr(Path if broken == "unlink" else os, broken, fails)
+        WholeWrites(tmp_path).write(DISK, store, OFFSET, memoryview(NEW))
+    store.write(memoryview(OLD), OFFSET)
+    WholeWrites(tmp_path).recover(DISK, store)
+    store.close()
+    assert contents(url)[OFFSET : OFFSET + LENGTH] == OLD
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 @pytest.mark.conformance("SBC-014")
