@@ -375,8 +375,11 @@ def send_data_in(c: Connection, task: Task, data: bytes | bytearray, presented: 
 
 
 def respond(task: Task, status: int, sense: bytes = b"", presented: int = 0) -> None:
-    """End a command. `presented` is the number of bytes the SCSI layer had to transfer (RFC 7143 11.4.5)."""
-    if task.aborted:
+    """End a command. `presented` is the number of bytes the SCSI layer had to transfer (RFC 7143 11.4.5).
+
+    What is said later of a command whose answer waits for Data-Out, or that was aborted, is not heard.
+    """
+    if task.aborted or task.answer is not None:
         return
     if task.owed:
         task.answer = Answer(status, sense, presented)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mpxtarget.pdu import ScsiResponse, TmfFunction
+from mpxtarget.pdu import NO_TAG, ScsiResponse, TmfFunction
 from mpxtarget.testing import R2TReceived
-from support.cdb import data, read_10, write_10
+from support.cdb import data, read_10, verify_10, write_10
 from support.world import HOST, LUN, OTHER_HOST, OTHER_LUN, Host, World, calm
 
 TASK_ABORTED = 0x40
@@ -116,6 +116,23 @@ def test_the_same_host_on_another_path_is_another_nexus(world: World) -> None:
     host.tmf(TmfFunction.CLEAR_TASK_SET, lun=LUN)
     path.run()
     assert path.done(foreign).status == TASK_ABORTED
+
+
+@pytest.mark.conformance("SAM-005", "RSP-001")
+def test_what_a_command_comes_to_after_it_was_aborted_is_not_its_status(world: World) -> None:
+    """Data for it is still to come, so its status waits; meanwhile the disk is done with it."""
+    report_aborted_tasks(world)
+    host = world.host()
+    other = world.host(initiator=OTHER_HOST, keys={"InitialR2T": "No", "ImmediateData": "No"})
+    pdu = other.make.scsi_command(
+        lun=LUN << 48, itt=0x77, final=0, write=1, read=0, attr=1, expected_data_transfer_length=512,
+        cdb=verify_10(0, 1).ljust(16, b"\0"),
+    )  # fmt: skip
+    assert other.say(pdu) == []
+    assert host.tmf(TmfFunction.CLEAR_TASK_SET, lun=LUN) == 0
+    let_go(world)
+    answers = other.say(other.make.data_out(lun=LUN << 48, itt=0x77, ttt=NO_TAG, final=1), bytes(512))
+    assert [answer.status for answer, _ in answers if isinstance(answer, ScsiResponse)] == [TASK_ABORTED]
 
 
 @pytest.mark.conformance("SAM-005", "RSP-001")
