@@ -22,7 +22,7 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         "-" if row["lun"] is None else row["lun"],
         row["name"],
         size(row["size"]),
-        row["controller"],
+        row["controller"] + (" (in transition)" if row["in_transition"] else ""),
         row["preferred"],
         ("ro" if row["read_only"] else "rw") + ("" if row["durable"] else ", volatile"),
         _kind(row),

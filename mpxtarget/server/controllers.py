@@ -64,6 +64,11 @@ class Controllers:
         vdisk = self._bridge.array.vdisks.get(vdisk_id)
         return None if vdisk is None else vdisk.record.controller
 
+    def in_transition(self, vdisk_id: int) -> bool:
+        """Whether a disk is on its way to the controller that manages it."""
+        vdisk = self._bridge.array.vdisks.get(vdisk_id)
+        return vdisk is not None and vdisk.disk.transitioning
+
     def owners(self) -> dict[int, ControllerName]:
         """Who manages which disk, by its number."""
         return {number: vdisk.record.controller for number, vdisk in self._bridge.array.vdisks.items()}

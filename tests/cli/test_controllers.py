@@ -157,6 +157,17 @@ def test_settings_are_shown_set_and_refused(array: Array) -> None:
     assert "off: no LUN moves" in array.ok("array", "set", "--implicit-transition", "off")
 
 
+@pytest.mark.conformance("ALU-005")
+def test_a_disk_in_transition_is_listed_as_such(live: Array) -> None:
+    live.ok("lun", "create", "data", "--size", "1M", "--preferred", "A")
+    live.ok("array", "set", "--transition-time", "200")
+    assert "(in transition)" not in live.ok("lun", "list")
+    live.ok("lun", "trespass", "data")
+    assert "B (in transition)" in live.ok("lun", "list")
+    (row,) = json.loads(live.ok("lun", "list", "--json"))
+    assert (row["controller"], row["in_transition"]) == ("B", True)
+
+
 def test_settings_go_through_a_file(array: Array, tmp_path: object) -> None:
     array.ok("array", "set", "--transition-time", "7", "--implicit-transition", "60:90:5")
     text = array.ok("export")

@@ -47,7 +47,8 @@ class LunRow(Row, frozen=True):
     `lun` is null when only presentations show it; `wwlun` is 32 hex digits. `durable`: its blocks are there
     after the next start. `parent` is what a snapshot, or a clone that is being copied, depends on, `own` how
     many of its bytes are not read from there. `condition` is good, copying, invalid (a block of the parent
-    could not be preserved) or damaged (a file is missing).
+    could not be preserved) or damaged (a file is missing). `in_transition`: the disk moves to `controller`,
+    and is not ready meanwhile.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LunRow(Row, frozen=True):
     read_only: bool
     preferred: str
     controller: str
+    in_transition: bool
     wwlun: str
     kind: str
     parent: str | None
@@ -146,6 +148,7 @@ def _row(
         read_only=record.read_only,
         preferred=record.preferred,
         controller=manager(context, record),
+        in_transition=context.live is not None and context.live.controllers.in_transition(record.id),
         wwlun=record.wwlun.hex(),
         kind=record.kind,
         parent=parent,
