@@ -68,8 +68,22 @@ def task_management(c: Connection, header: memoryview, data: memoryview) -> None
         if response == TmfResponse.FUNCTION_COMPLETE:
             _abort_held(session, request)
     c.send(c.number(TaskManagementResponse(itt=request.itt, response=response)))
-    if c.unasked:
+    if request.function == TmfFunction.TARGET_COLD_RESET and response == TmfResponse.FUNCTION_COMPLETE:
+        _end_all_sessions(c)
+    elif c.unasked:
         transfer.ask_on(c)
+
+
+def _end_all_sessions(c: Connection) -> None:
+    """TARGET COLD RESET: the target closes all connections of all its sessions (RFC 7143 11.5.1)."""
+    assert c.session is not None
+    target, why = c.session.target, f"TARGET COLD RESET by {c.session.initiator}"
+    for session in list(c.around.sessions):
+        if session.target == target:
+            if session is c.session:
+                c.finish(why)  # the answer goes first
+                session.connections.pop(c.cid, None)
+            c.around.sessions.close(session, why)
 
 
 def _abort_task(c: Connection, request: TaskManagementRequest) -> int:

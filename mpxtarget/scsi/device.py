@@ -75,6 +75,10 @@ class ScsiDevice:
         if len(self._lost) > _REMEMBERED_LOSSES:
             del self._lost[next(iter(self._lost))]
 
+    def forget_loss(self, initiator_port: str, target_port: TargetPort) -> None:
+        """An I_T nexus is as if it had never been."""
+        self._lost.pop((initiator_port, target_port.relative_id), None)
+
     def recall_loss(self, initiator_port: str, target_port: TargetPort) -> bool:
         """Whether this I_T nexus existed before and was lost."""
         return (initiator_port, target_port.relative_id) in self._lost

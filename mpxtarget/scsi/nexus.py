@@ -56,6 +56,7 @@ class ITNexus:
         "live",
         "luns",
         "name",
+        "power_on_follows",
         "target_port",
     )
 
@@ -71,6 +72,8 @@ class ITNexus:
         self.by_number: dict[int, ITLNexus] = {}
         self.live = False
         """Whether the initiator has sent a command yet: before that it cannot have seen a LUN inventory."""
+        self.power_on_follows = False
+        """Whether the end of this nexus is not a loss, but the target's reset as at power on."""
         self._first_attention = (
             Asc.I_T_NEXUS_LOSS_OCCURRED
             if device.recall_loss(initiator_port, target_port)
@@ -116,7 +119,10 @@ class ITNexus:
             itl.detach()
         self.by_number.clear()
         self.luns.clear()
-        self.device.remember_loss(self.initiator_port, self.target_port)
+        if self.power_on_follows:
+            self.device.forget_loss(self.initiator_port, self.target_port)
+        else:
+            self.device.remember_loss(self.initiator_port, self.target_port)
 
     def luns_reported(self) -> None:
         """The initiator has read the LUN inventory: nothing is left to say about its change (SPC-4 6.33)."""

@@ -27,11 +27,20 @@ def lun_reset(nexus: ITNexus, lun: int) -> bool:
     return True
 
 
-def target_reset(nexus: ITNexus) -> None:
-    """TARGET WARM RESET: every LU this nexus can reach is reset."""
+def target_reset(nexus: ITNexus, asc: int = Asc.SCSI_BUS_RESET_OCCURRED) -> None:
+    """TARGET WARM RESET: every LU this nexus can reach is reset, and says `asc`."""
     units: dict[LogicalUnit, None] = {itl.lu: None for itl in nexus.by_number.values()}
     for lu in units:
-        lu.reset(Asc.SCSI_BUS_RESET_OCCURRED)
+        lu.reset(asc)
+
+
+def target_power_on(nexus: ITNexus, ended: Iterable[ITNexus]) -> None:
+    """TARGET COLD RESET: as after a power on. The sessions of the nexuses `ended` are about to end; they come
+    back as new ones, and learn of the power on, not of a loss (SAM-5 6.3.1).
+    """
+    target_reset(nexus, Asc.POWER_ON_OCCURRED)
+    for each in ended:
+        each.power_on_follows = True
 
 
 def commands_cleared(victims: Iterable[ITLNexus]) -> None:

@@ -61,14 +61,16 @@ class TaskManager:
                 task_management.lun_reset(nexus, lun)
             self.announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
-        if function == TmfFunction.TARGET_WARM_RESET:
+        if function in (TmfFunction.TARGET_WARM_RESET, TmfFunction.TARGET_COLD_RESET):
             units = {id(itl.lu) for itl in nexus.by_number.values()}
             cleared = self.abort(session, lambda s, t: s is session or id(unit_of(s, t)) in units)
-            task_management.target_reset(nexus)
+            if function == TmfFunction.TARGET_WARM_RESET:
+                task_management.target_reset(nexus)
+            else:  # whoever sends the answer ends these sessions
+                ended = (s.nexus for s in self._sessions() if s.target == session.target)
+                task_management.target_power_on(nexus, [each for each in ended if each is not None])
             self.announce_windows(cleared - {session})
             return TmfResponse.FUNCTION_COMPLETE
-        if function == TmfFunction.TARGET_COLD_RESET:
-            return TmfResponse.AUTHORIZATION_FAILED
         return TmfResponse.FUNCTION_NOT_SUPPORTED
 
     def abort(self, by: Session, chosen: Callable[[Session, Task], bool]) -> set[Session]:

@@ -96,7 +96,6 @@ SKIPPED = {
     "CompareAndWrite.InvalidDataOutSize": NATIVE_BLOCKS,
     "PreventAllow": NO_MEDIUM,
     "ReadOnly": "needs a write-protected disk; this one is written to",
-    "Reserve6.TargetColdReset": "a cold reset, which ends the sessions of every host, is refused",
     "Sanitize.CryptoErase": NOT_ENCRYPTED,
     "Sanitize.Readonly": NOT_ENCRYPTED,
     "Sanitize.Reservations": NOT_ENCRYPTED,

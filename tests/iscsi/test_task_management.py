@@ -19,9 +19,10 @@ from mpxtarget.pdu import (
     TmfResponse,
     serial_add,
 )
+from mpxtarget.scsi.codes import Asc
 from mpxtarget.testing import CommandAborted
 from support.cdb import SYNCHRONIZE_CACHE, TEST_UNIT_READY, data, read_10, write_10
-from support.world import LUN, OTHER_HOST, OTHER_LUN, Host, World, calm, only, reject_of
+from support.world import HOST, LUN, OTHER_HOST, OTHER_LUN, OTHER_TARGET, Host, World, calm, only, reject_of
 
 COMPLETE, NO_TASK, NO_LUN = 0, 1, 2
 SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No"}
@@ -348,13 +349,29 @@ def test_no_reassignment_below_error_recovery_level_2(world: World) -> None:
     assert itt in host.session.tasks
 
 
-@pytest.mark.conformance("TMF-017")
-def test_a_cold_reset_is_not_authorized(world: World) -> None:
+@pytest.mark.conformance("TMF-017", "UAT-001")
+def test_a_cold_reset_is_answered_and_ends_all_sessions_of_the_target(world: World) -> None:
     stuck(world)
-    host = world.host()
-    itt = pending(host)
-    assert host.tmf(TmfFunction.TARGET_COLD_RESET) == TmfResponse.AUTHORIZATION_FAILED
-    assert itt in host.session.tasks
+    host, other = world.host(), world.host(initiator=OTHER_HOST)
+    elsewhere = world.host(target=OTHER_TARGET, isid=0x800000000003)
+    itt, foreign = pending(host), pending(other)
+    assert host.tmf(TmfFunction.TARGET_COLD_RESET) == COMPLETE
+    assert host.closed and other.closed and not elsewhere.closed
+    assert [session.target for session in world.sessions] == [OTHER_TARGET]
+    assert not host.ended(itt) and not other.ended(foreign)
+    assert list(elsewhere.itl.attentions) == [Asc.POWER_ON_OCCURRED]
+    for name in (HOST, OTHER_HOST):
+        again = world.host(initiator=name, attentions=True)
+        assert list(again.itl.attentions) == [Asc.POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED]
+
+
+@pytest.mark.conformance("TMF-017", "RSV-003")
+def test_a_cold_reset_by_one_path_ends_a_reserve_by_another(world: World) -> None:
+    host, other = world.host(), world.host(initiator=OTHER_HOST, target=OTHER_TARGET)
+    assert host.scsi(LUN, bytes([0x16, 0, 0, 0, 0, 0])).status == 0
+    assert other.tmf(TmfFunction.TARGET_COLD_RESET) == COMPLETE
+    assert not host.closed and other.closed
+    assert world.disk.reserved_by is None
 
 
 # stuck I/O
