@@ -9,6 +9,7 @@ from copy_host import CopyHost
 from scsi_initiator import NAA, parse_sense
 
 from mpxtarget.scsi.plan import Extent, WorkOnBlocks
+from mpxtarget.scsi.sense import CheckCondition
 from support.copies import (
     POINT_IN_TIME_CHANGE_VULNERABLE,
     POPULATE_TOKEN,
@@ -243,9 +244,18 @@ def test_what_is_no_token_of_ours_is_refused(host: CopyHost) -> None:
     host.good(*using(token, (0, 1)), lun=2)
 
 
-@pytest.mark.conformance("ODX-002")
+@pytest.mark.conformance("ODX-002", "SEC-004")
 def test_tokens_are_bounded(host: CopyHost) -> None:
-    tokens = [token_of(host, (number, 1)) for number in range(128)]
+    registry, disk = host.array.device.tokens, host.array.disk
+    for number in range(64):
+        token_of(host, (number, 1))
+    for others in range(64):
+        registry.create(disk, (), 60, f"iqn.2001-04.com.example:other{others % 2}")
+    with pytest.raises(CheckCondition):
+        registry.create(disk, (), 60, "iqn.2001-04.com.example:third")
+    host.time += 60
+    tokens = [token_of(host, (number, 1)) for number in range(64)]
+    assert registry.create(disk, (), 60, "iqn.2001-04.com.example:third"), "one leaves enough to the others"
     data = populate((0, 1))
     assert host.refused(copy_out(POPULATE_TOKEN, len(data), 5), data).code == (5, NO_RESOURCES)
     assert host.status(5).status == 0x02

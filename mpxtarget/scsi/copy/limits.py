@@ -21,6 +21,8 @@ MAXIMUM_TOKEN_BYTES: Final = 256 << 20
 OPTIMAL_TOKEN_BYTES: Final = 64 << 20
 LIVE_TOKENS: Final = 128
 """ROD tokens of one device that can be used."""
+LIVE_TOKENS_OF_ONE_INITIATOR: Final = 64
+"""So that none can leave nothing to the others."""
 REMEMBERED_TOKENS: Final = 512
 """Tokens that cannot be used any more, of which is still known why."""
 DEFAULT_INACTIVITY_TIMEOUT: Final = 60

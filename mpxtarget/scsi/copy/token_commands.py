@@ -83,7 +83,8 @@ def _populate(call: Call, data: bytes) -> Plan:
     copy = _start(call, header.flags.immed)
     tokens = call.nexus.device.tokens
     try:
-        token = tokens.create(disk, ranges, header.inactivity_timeout or limits.DEFAULT_INACTIVITY_TIMEOUT)
+        timeout = header.inactivity_timeout or limits.DEFAULT_INACTIVITY_TIMEOUT
+        token = tokens.create(disk, ranges, timeout, call.nexus.initiator)
     except CheckCondition as fault:
         disk.copies.end(copy, fault.sense.reply(disk.descriptor_sense))
         raise

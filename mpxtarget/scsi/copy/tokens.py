@@ -55,6 +55,7 @@ class RodToken:
         "cancelled",
         "data",
         "disk",
+        "initiator",
         "ranges",
         "timeout",
         "touched",
@@ -62,13 +63,20 @@ class RodToken:
     )
 
     def __init__(
-        self, registry: RodTokens, data: bytes, disk: Disk, ranges: Sequence[BlockRange], timeout: int
+        self,
+        registry: RodTokens,
+        data: bytes,
+        disk: Disk,
+        ranges: Sequence[BlockRange],
+        timeout: int,
+        initiator: str,
     ) -> None:
         self._registry = registry
         self.data = data
         self.disk = disk
         self.ranges = tuple(each for each in ranges if each.length)
         self.timeout = timeout
+        self.initiator = initiator
         self.touched = 0.0
         self.users = 0
         self.cancelled = False
@@ -113,14 +121,19 @@ class RodTokens:
             if self.look_at(token):
                 yield token
 
-    def create(self, disk: Disk, ranges: Sequence[BlockRange], timeout: int) -> RodToken:
-        """Make a token, which watches its disk from now on.
+    def create(self, disk: Disk, ranges: Sequence[BlockRange], timeout: int, initiator: str) -> RodToken:
+        """Make a token for an initiator, which watches its disk from now on.
 
-        Raises CheckCondition if there are too many, or if there is no entropy to make one that nobody can
-        guess.
+        Raises CheckCondition if there are too many, of all or of this one, or if there is no entropy to make
+        one that nobody can guess.
         """
         secret = self._device.entropy(_SECRET_LENGTH)
-        if sum(1 for _ in self) >= limits.LIVE_TOKENS or len(secret) != _SECRET_LENGTH:
+        makers = [token.initiator for token in self]
+        if (
+            len(makers) >= limits.LIVE_TOKENS
+            or makers.count(initiator) >= limits.LIVE_TOKENS_OF_ONE_INITIATOR
+            or len(secret) != _SECRET_LENGTH
+        ):
             raise illegal_request(Asc.INSUFFICIENT_RESOURCES_TO_CREATE_ROD_TOKEN)
         self._made += 1
         data = ROD_TOKEN.build(
@@ -143,7 +156,7 @@ class RodTokens:
                 "secret": secret,
             }
         )
-        token = RodToken(self, bytes(data), disk, ranges, timeout)
+        token = RodToken(self, bytes(data), disk, ranges, timeout, initiator)
         token.touched = self._device.clock()
         self._alive[token.identifier] = token
         disk.watch(token)
