@@ -213,7 +213,7 @@ def test_the_answer_does_not_wait_for_what_is_only_read(world: World, hosts: tup
 @pytest.mark.conformance("PRS-027", "ODX-001")
 def test_a_reservation_changes_no_block_and_cancels_no_token(world: World, hosts: tuple[Host, Host]) -> None:
     holder, _ = hosts
-    token = world.device.tokens.create(world.disk, [BlockRange(0, KIB_4)], timeout=60)
+    token = world.device.tokens.create(world.disk, [BlockRange(0, KIB_4)], 60, HOST)
     assert persistent(holder, PREEMPT, MINE, THEIRS) == 0
     assert list(world.device.tokens) == [token]
 
