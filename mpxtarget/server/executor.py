@@ -46,12 +46,22 @@ from mpxtarget.server.lanes import Completions
 from mpxtarget.server.task_manager import TaskManager
 from mpxtarget.server.task_set import SIMPLE, Pause, TaskSets
 from mpxtarget.server.whole_writes import WholeWrites
-from mpxtarget.server.work import Work, refuse, unit_of
+from mpxtarget.server.work import (
+    Work,
+    count,
+    descriptor_sense,
+    is_gone,
+    itl_of,
+    may_write,
+    reaches,
+    refuse,
+    unit_of,
+)
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.connection import Connection
     from mpxtarget.scsi.logical_unit import Disk
-    from mpxtarget.scsi.nexus import ITLNexus, ITNexus
+    from mpxtarget.scsi.nexus import ITNexus
 
 log = logging.getLogger("mpxtarget.io")
 
@@ -150,7 +160,7 @@ class Executor:
             work.undelivered = failure
             return
         sense = SenseData(SenseKey.ABORTED_COMMAND, failure.asc << 8 | failure.ascq)
-        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)))
+        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(descriptor_sense(task)))
 
     def aborted(self, task: Task) -> None:
         """The task is gone; its jobs find that out when they come back."""
@@ -222,7 +232,7 @@ class Executor:
             if task.write:  # the wrong direction: what comes is dropped, and nothing may be sent
                 transfer.respond(task, Status.GOOD)
             else:
-                self._count(task, reading=True, length=plan.length)
+                count(task, reading=True, length=plan.length)
                 if plan.durable:
                     self._flush_in_lane(task, plan.disk, plan.offset, lambda: self._read_on(task, work))
                 else:
@@ -275,20 +285,13 @@ class Executor:
         """
         sense = SenseData(SenseKey.ILLEGAL_REQUEST, INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
         presented = 0 if task.read else length
-        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(self._descriptor_sense(task)), presented)
+        transfer.respond(task, Status.CHECK_CONDITION, sense.pack(descriptor_sense(task)), presented)
 
     def _failed(self, task: Task, error: OSError, disk: Disk, offset: int, *, writing: bool) -> None:
-        if self._is_gone(task, disk):
+        if is_gone(task, disk):
             self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(disk.descriptor_sense))
             return
         self._reply(task, io_failed(error, disk, offset, writing, disk.descriptor_sense))
-
-    def _is_gone(self, task: Task, disk: Disk) -> bool:
-        """Whether the disk was taken away from the initiator meanwhile. Its store may be closed by now, and
-        its descriptor another file's: nobody may touch it any more.
-        """
-        session = task.connection.session
-        return session is None or unit_of(session, task) is not disk
 
     # -- reading ----
 
@@ -296,7 +299,7 @@ class Executor:
         """Send what can be had of a read at once; the rest comes from the lane, or when there is room."""
         plan = cast(ReadBlocks, work.plan)
         c = task.connection
-        if self._is_gone(task, plan.disk):
+        if is_gone(task, plan.disk):
             self._failed(task, OSError(), plan.disk, plan.offset, writing=False)
             return
         io = self.io_of(plan.disk)
@@ -368,7 +371,7 @@ class Executor:
         """Write one segment, from the receive buffer if the store takes it now."""
         start = plan.offset + offset
         end = start + len(data)
-        if end > plan.disk.blocks << plan.disk.shift or self._is_gone(task, plan.disk):
+        if end > plan.disk.blocks << plan.disk.shift or is_gone(task, plan.disk):
             work.error = OSError(errno.EIO, "the disk has become smaller")
             transfer.expect_no_more(task)
             return
@@ -435,7 +438,7 @@ class Executor:
         if work.error is not None:
             self._failed(task, work.error, plan.disk, plan.offset, writing=True)
             return
-        self._count(task, reading=False, length=plan.length)
+        count(task, reading=False, length=plan.length)
         if plan.durable:
             good = partial(transfer.respond, task, Status.GOOD, b"", plan.length)
             self._flush_in_lane(task, plan.disk, plan.offset, good)
@@ -447,7 +450,7 @@ class Executor:
     def _flush(self, task: Task, work: Work, plan: Flush) -> None:
         if plan.immediate:
             io = self.io_of(plan.disk)
-            error = io.untold(self._itl(task))
+            error = io.untold(itl_of(task))
             io.flush_for_nobody()
             if error is not None:
                 self._failed(task, error, plan.disk, plan.offset, writing=True)
@@ -468,16 +471,16 @@ class Executor:
             else:
                 then()
 
-        if self._is_gone(task, disk):
+        if is_gone(task, disk):
             self._failed(task, OSError(), disk, offset, writing=True)
         else:
-            self.io_of(disk).flush(self._itl(task), done)
+            self.io_of(disk).flush(itl_of(task), done)
 
     def _compare(self, task: Task, work: Work, plan: CompareBlocks) -> None:
         """VERIFY: always in the lane, a piece at a time."""
         disk, offset, end, mismatch = plan.disk, plan.offset, plan.offset + plan.length, plan.mismatch
         presented = len(plan.data or b"")
-        if self._is_gone(task, disk):
+        if is_gone(task, disk):
             self._failed(task, OSError(), disk, offset, writing=False)
             return
         io = self.io_of(disk)
@@ -508,9 +511,9 @@ class Executor:
     def _work_on_blocks(self, task: Task, work: Work, plan: WorkOnBlocks) -> None:
         """In a thread, on all its ranges at once; with `immediate` the command is answered first."""
 
-        if not self._reaches(task, {extent.disk for extent in plan.extents}):
+        if not reaches(task, {extent.disk for extent in plan.extents}):
             plan.finished(None)
-            self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
+            self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(descriptor_sense(task)))
             return
 
         immediate = plan.immediate  # not the plan: the data it works with is to go as soon as it can
@@ -534,7 +537,7 @@ class Executor:
             elif reply is not None:
                 self._reply(task, reply)
             else:  # abandoned, but by whom? The disk is gone.
-                self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(self._descriptor_sense(task)))
+                self._reply(task, LOGICAL_UNIT_NOT_SUPPORTED.reply(descriptor_sense(task)))
 
         def failure(_error: Exception) -> Reply:
             return _NOT_KEPT.reply(disk.descriptor_sense)
@@ -572,7 +575,7 @@ class Executor:
         self._manager.announce_windows(aborted - {session})
         for other in self._sessions():
             for each in other.tasks.values():
-                under_way = each is not task and self._may_write(other, each, disk)
+                under_way = each is not task and may_write(other, each, disk)
                 if under_way and device_server.conflicts(other.nexus, disk, each.cdb):
                     refuse(each, Status.RESERVATION_CONFLICT)
         for run, done_for in self._runs.items():  # in the background no task is left
@@ -598,15 +601,6 @@ class Executor:
         else:
             wait(plan.then)
 
-    def _may_write(self, session: Session, task: Task, disk: Disk) -> bool:
-        """Whether a task under way may still change the disk, or what is kept about it."""
-        work = cast("Work | None", task.work)
-        if work is None:
-            return False
-        if isinstance(work.plan, WorkOnBlocks):  # a copy may be a command to another unit
-            return work.run is not None and work.run.writes(disk)
-        return unit_of(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
-
     def _keep_then_reply(self, task: Task, plan: Keep) -> None:
         """Acknowledge what is in stable storage."""
 
@@ -624,31 +618,3 @@ class Executor:
             done(plan.reply if error is None else _NOT_KEPT.reply(plan.disk.descriptor_sense))
 
         self._keep(plan.disk, kept)
-
-    # -- small things ----
-
-    def _reaches(self, task: Task, disks: set[Disk]) -> bool:
-        """Whether all these disks are there for the nexus of the task; see `_is_gone`."""
-        session = task.connection.session
-        assert session is not None
-        return disks <= {itl.lu for itl in cast("ITNexus", session.nexus).by_number.values()}
-
-    def _itl(self, task: Task) -> ITLNexus | None:
-        session = task.connection.session
-        assert session is not None
-        return cast("ITNexus", session.nexus).luns.get(task.lun)
-
-    def _count(self, task: Task, *, reading: bool, length: int) -> None:
-        itl = self._itl(task)
-        if itl is None:
-            return
-        if reading:
-            itl.reads += 1
-            itl.read_bytes += length
-        else:
-            itl.writes += 1
-            itl.written_bytes += length
-
-    def _descriptor_sense(self, task: Task) -> bool:
-        itl = self._itl(task)
-        return itl is not None and itl.lu.descriptor_sense

@@ -1,17 +1,17 @@
-"""What the executor keeps of a command under way, and two questions about one that several modules ask."""
+"""What the executor keeps of a command under way, and what can be asked of one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
 from mpxtarget.iscsi import transfer
-from mpxtarget.scsi.plan import GOOD, Plan, Reply
+from mpxtarget.scsi.plan import GOOD, Plan, Reply, TakeData, WorkOnBlocks, WriteBlocks
 
 if TYPE_CHECKING:
     from mpxtarget.iscsi.session import Session
     from mpxtarget.iscsi.task import Delivery, Task
-    from mpxtarget.scsi.logical_unit import LogicalUnit
-    from mpxtarget.scsi.nexus import ITNexus
+    from mpxtarget.scsi.logical_unit import Disk, LogicalUnit
+    from mpxtarget.scsi.nexus import ITLNexus, ITNexus
     from mpxtarget.server.block_work import BlockWork
 
 
@@ -83,3 +83,54 @@ def refuse(task: Task, status: int) -> None:
     work.tail = bytearray()
     work.refuse(Reply(status))
     transfer.expect_no_more(task)
+
+
+def itl_of(task: Task) -> ITLNexus | None:
+    """The I_T_L nexus that a task came by; None if its LUN is not mapped any more."""
+    session = task.connection.session
+    assert session is not None
+    return cast("ITNexus", session.nexus).luns.get(task.lun)
+
+
+def descriptor_sense(task: Task) -> bool:
+    """Whether sense data for a task has descriptor format."""
+    itl = itl_of(task)
+    return itl is not None and itl.lu.descriptor_sense
+
+
+def is_gone(task: Task, disk: Disk) -> bool:
+    """Whether the disk was taken away from the initiator meanwhile. Its store may be closed by now, and its
+    descriptor another file's: nobody may touch it any more.
+    """
+    session = task.connection.session
+    return session is None or unit_of(session, task) is not disk
+
+
+def reaches(task: Task, disks: set[Disk]) -> bool:
+    """Whether all these disks are there for the nexus of the task; see `is_gone`."""
+    session = task.connection.session
+    assert session is not None
+    return disks <= {itl.lu for itl in cast("ITNexus", session.nexus).by_number.values()}
+
+
+def may_write(session: Session, task: Task, disk: Disk) -> bool:
+    """Whether a task under way may still change the disk, or what is kept about it."""
+    work = cast("Work | None", task.work)
+    if work is None:
+        return False
+    if isinstance(work.plan, WorkOnBlocks):  # a copy may be a command to another unit
+        return work.run is not None and work.run.writes(disk)
+    return unit_of(session, task) is disk and isinstance(work.plan, WriteBlocks | TakeData)
+
+
+def count(task: Task, *, reading: bool, length: int) -> None:
+    """Add a READ or WRITE of so many bytes to the statistics of its nexus."""
+    itl = itl_of(task)
+    if itl is None:
+        return
+    if reading:
+        itl.reads += 1
+        itl.read_bytes += length
+    else:
+        itl.writes += 1
+        itl.written_bytes += length
