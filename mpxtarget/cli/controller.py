@@ -101,6 +101,7 @@ def restart(controller: str, seconds: float, no_wait: bool, as_json: bool) -> No
         left = row["seconds_left"] or 0.0
         if not as_json:
             click.echo(f"controller {controller} restarts, {duration(left)} left")
+        # the next progress line; the target says how long there is left to wait
         time.sleep(min(max(left, 0.05), _PROGRESS_SECONDS))
         row = next(r for r in call("controller/list") if r["name"] == controller)
     if row["state"] == "ok":

@@ -166,7 +166,7 @@ class TargetUnderTest:
             ended = self._process.poll()
             assert ended is None, f"the target ended with status {ended}:\n{self.read_log()}"
             assert time.monotonic() < deadline, f"{complaint}:\n{self.read_log()}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks at another process; the wait has an end
 
 
 def portals_of(banner: str) -> list[Portal]:
